@@ -1,0 +1,63 @@
+# Two commands matter: `make run` and `make test`. Both set up what they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CONFIG ?= config/gateway.toml
+PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# LAN=1 opens the device listeners to private networks.
+ifeq ($(LAN),1)
+RUN_FLAGS += --lan
+endif
+
+.PHONY: help run test check-style unit soak bench lock clean venv test-deps system-deps sim-hub
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.installed ## Start the gateway with config/gateway.toml and the demo model (LAN=1 opens it to private networks)
+	@exec $(BIN)/gateway run --config $(CONFIG) $(RUN_FLAGS)
+
+hub: $(VENV)/.installed ## Start the IoT Hub stand-in, to see events arrive without an account
+	@exec $(BIN)/gateway simulate hub
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0])'
+	@echo "Making the virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv support: install it (Debian: apt-get install python3-venv) and try again."; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing what the gateway needs (about a minute the first time) ..."
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@
+
+system-deps:
+	@sh tests/install_system_packages.sh
+
+test: $(VENV)/.installed-test system-deps check-style unit ## Run everything: style, types, architecture, all tests
+
+check-style: $(VENV)/.installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+unit: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_FLAGS)
+
+soak: $(VENV)/.installed-test system-deps ## Fault tests with large budgets (hours); SOAK_ROUNDS=100
+	@SOAK_ROUNDS=$${SOAK_ROUNDS:-100} $(BIN)/python -m pytest tests/crash tests/simulation -m "soak or not soak" --timeout 14400 $(PYTEST_FLAGS)
+
+bench: $(VENV)/.installed-test ## Measure, each figure beside its bare limit, one table
+	@$(BIN)/python -m benchmarks
+
+lock: ## Renew constraints.txt (needs uv)
+	@uv pip compile --universal --python-version 3.11 --extra test --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
+
+clean: ## Remove what was built here; data/ stays
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""HTTP devices: Custom Vision routes, the native API and the admin face."""

@@ -1,0 +1,1 @@
+"""Data only, shipped as package data: the annotated settings file, models, manifests."""

@@ -1,0 +1,272 @@
+"""The composition root: builds the parts, starts them downstream first, stops them upstream first.
+
+The only importer of ``adapters``. Start: lock and open the outbox → load the
+model → forwarder → intake → adapters; the cloud never delays readiness. Stop,
+inside Docker's 10 s: unready → adapters stop accepting and finish what they
+admitted → the rest stays pending → checkpoint, close.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+import uuid6
+
+from adapters import AdapterParts, build_adapters, build_admin_face
+from gateway import __version__
+from gateway.clock import SystemClock
+from gateway.cloud.child_link import AzureIotHubLink
+from gateway.control import ControlServer, Handler
+from gateway.crash_journal import MappedCrashJournal
+from gateway.forwarder import Forwarder
+from gateway.health import Health, PartHealth, PartState
+from gateway.intake import GatewayIntake, IntakeLimits
+from gateway.limits import Limits, derive_limits
+from gateway.messages import Command
+from gateway.metrics import Metrics
+from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
+from gateway.ports import Adapter, CloudLink
+from gateway.respawn import LAST_EXIT_VARIABLE, ended_by_native_crash
+from gateway.settings import Settings
+from gateway.supervisor import keep_running, serve_adapter
+from gateway.vision.classifier import TfliteClassifier, load_classifier
+
+log = structlog.get_logger(__name__)
+
+# Together below Docker's 10 s, with room for the interpreter's own end.
+ADAPTER_STOP_DEADLINE_S = 5.0
+JOURNAL_NAME = "in-work"
+STATE_REFRESH_S = 5.0
+
+
+class App:
+    """One gateway. ``await run(stop)`` serves until ``stop`` is set; what ends it otherwise is a crash."""
+
+    outbox: SqliteOutbox
+    classifier: TfliteClassifier
+    intake: GatewayIntake
+    health: Health
+    link: CloudLink | None = None
+    forwarder: Forwarder | None = None
+
+    def __init__(self, settings: Settings, *, environment: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.limits: Limits = derive_limits(settings, cpu_count=os.cpu_count() or 1)
+        self.adapters: list[Adapter] = []
+        self._environment = environment
+        self._rng = random.Random()  # noqa: S311  jitter, not secrets
+
+    async def run(self, stop: asyncio.Event, *, on_ready: Callable[["App"], None]) -> None:
+        """Serve until ``stop`` is set. ``on_ready`` is called once, when every adapter had its first try."""
+        async with contextlib.AsyncExitStack() as downstream:
+            await self._open_downstream(downstream)
+            async with asyncio.TaskGroup() as tasks:
+                inner = [tasks.create_task(self._refresh_metrics(), name="metrics")]
+                inner += self._start_forwarder(tasks)
+                control = ControlServer(self.settings.gateway.data_dir, self._control_handlers())
+                await control.start()
+                self.intake.open()
+                outer = await self._start_adapters(tasks)
+                on_ready(self)
+                await self._until_stopped(stop)
+                self.intake.close()
+                await _cancelled(outer)
+                await control.stop()
+                await _cancelled(inner)
+            await self._close_link()
+        log.info("gateway_stopped")
+
+    async def _until_stopped(self, stop: asyncio.Event) -> None:
+        """Return when asked to stop; an outbox whose writer died is fatal: crash-only."""
+        stopping = asyncio.create_task(stop.wait(), name="stop_requested")
+        broken = asyncio.create_task(self.outbox.failed(), name="outbox_watch")
+        try:
+            done, _ = await asyncio.wait({stopping, broken}, return_when=asyncio.FIRST_COMPLETED)
+            if broken in done:
+                broken.result()
+            log.info("gateway_stopping")
+        finally:
+            await _cancelled([stopping, broken])
+
+    # --- parts ---
+
+    async def _open_downstream(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self.settings
+        data_dir = settings.gateway.data_dir
+        self.outbox: SqliteOutbox = await asyncio.to_thread(
+            open_outbox, data_dir, settings=settings.outbox, clock=self.clock, meter=self.metrics
+        )
+        self.outbox.start()
+        stack.push_async_callback(asyncio.to_thread, self.outbox.close)
+        journal = MappedCrashJournal(data_dir / JOURNAL_NAME, slots=self.limits.in_flight_max)
+        stack.callback(journal.close)
+        await self._accuse(journal)
+        self.classifier: TfliteClassifier = await asyncio.to_thread(
+            load_classifier,
+            settings.model,
+            workers=self.limits.workers,
+            pixels_max=self.limits.pixels_max,
+            meter=self.metrics,
+        )
+        stack.callback(self.classifier.close)
+        self.intake = self._build_intake(journal)
+        self.health = Health(intake_obstacles=self.intake.obstacles, started_at=self.clock.now())
+
+    async def _accuse(self, journal: MappedCrashJournal) -> None:
+        last_exit = self._environment.get(LAST_EXIT_VARIABLE)
+        if journal.leftovers and ended_by_native_crash(last_exit):
+            log.error("crash_suspects", last_exit=last_exit, payload_sha256=journal.leftovers)
+            await self.outbox.record_crash(journal.leftovers)
+
+    def _build_intake(self, journal: MappedCrashJournal) -> GatewayIntake:
+        limits = self.settings.limits
+        return GatewayIntake(
+            store=self.outbox,
+            classifier=self.classifier,
+            limits=IntakeLimits(
+                in_flight_max=self.limits.in_flight_max,
+                in_flight_bytes_max=self.limits.in_flight_bytes_max,
+                image_bytes_max=limits.image_bytes_max,
+                reading_bytes_max=limits.reading_bytes_max,
+                submit_timeout_s=limits.submit_timeout_s,
+            ),
+            journal=journal,
+            is_poison=self.outbox.is_poison,
+            mint_id=lambda: str(uuid6.uuid7()),
+            clock=self.clock,
+            meter=self.metrics,
+        )
+
+    def _start_forwarder(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        settings = self.settings
+        if not settings.cloud.configured:
+            return []
+        self.link = AzureIotHubLink(
+            settings=settings.cloud,
+            gateway_id=settings.gateway.id,
+            clock=self.clock,
+            meter=self.metrics,
+            on_command=self._keep_command,
+        )
+        forwarder = self.forwarder = Forwarder(
+            queue=self.outbox,
+            signal=self.outbox,
+            link=self.link,
+            settings=settings.cloud,
+            gateway_id=settings.gateway.id,
+            clock=self.clock,
+            meter=self.metrics,
+            rng=self._rng,
+        )
+        supervised = keep_running("forwarder", forwarder.run, clock=self.clock, rng=self._rng)
+        return [tasks.create_task(supervised, name="forwarder")]
+
+    async def _keep_command(self, command: Command) -> None:
+        new = await self.outbox.store_command(command)
+        log.info("command_received", command_id=command.command_id, new=new)
+
+    async def _close_link(self) -> None:
+        if self.link is not None:
+            await self.link.close()
+
+    async def _start_adapters(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Start every enabled adapter under supervision and return when each had its first try."""
+        parts = AdapterParts(
+            intake=self.intake, reader=self.outbox, readiness=self.health, meter=self.metrics, clock=self.clock
+        )
+        supervised = []
+        first_tries = []
+        for adapter in build_adapters(self.settings, parts):
+            self.adapters.append(adapter)
+            tried = asyncio.Event()
+            first_tries.append(tried.wait())
+            supervised.append(tasks.create_task(self._keep_adapter(adapter, tried), name=adapter.name))
+        admin = build_admin_face(
+            self.settings, parts, metrics_text=self.metrics.exposition, health_detail=self.health_detail
+        )
+        if admin is not None:
+            self.adapters.append(admin)
+            supervised.append(
+                tasks.create_task(self._keep_adapter(admin, asyncio.Event(), counts=False), name=admin.name)
+            )
+        await asyncio.gather(*first_tries)
+        return supervised
+
+    async def _keep_adapter(self, adapter: Adapter, tried: asyncio.Event, *, counts: bool = True) -> None:
+        part = self.health.part(adapter.name) if counts else PartHealth(adapter.name)
+
+        def started() -> None:
+            part.state = PartState.SERVING
+            log.info("adapter_serves", adapter=adapter.name, at=adapter.describe())
+            tried.set()
+
+        async def serve() -> None:
+            try:
+                await serve_adapter(adapter, on_started=started, stop_deadline_s=ADAPTER_STOP_DEADLINE_S)
+            finally:
+                part.state = PartState.FAILED
+                tried.set()
+
+        await keep_running(adapter.name, serve, clock=self.clock, rng=self._rng)
+
+    async def _refresh_metrics(self) -> None:
+        while True:
+            await self.outbox.state()
+            await asyncio.sleep(STATE_REFRESH_S)
+
+    # --- what commands and the admin face ask ---
+
+    def _control_handlers(self) -> dict[str, Handler]:
+        async def status(_: Mapping[str, Any]) -> Mapping[str, Any]:
+            return self.health_detail()
+
+        async def requeue(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            sequences = arguments.get("sequences")
+            count = await self.outbox.requeue(None if sequences is None else tuple(int(s) for s in sequences))
+            return {"requeued": count}
+
+        return {"status": status, "requeue": requeue}
+
+    def health_detail(self) -> Mapping[str, Any]:
+        """Return the standing of every part, as a JSON object for people and machines."""
+        model = self.classifier.model
+        return {
+            "version": __version__,
+            "gateway_id": self.settings.gateway.id,
+            "started_at": self.health.started_at.isoformat(),
+            "ready": not self.health.obstacles(),
+            "obstacles": list(self.health.obstacles()),
+            "model": {"name": model.name, "sha256": model.model_sha256, "runtime": model.runtime},
+            "adapters": {adapter.name: adapter.describe() for adapter in self.adapters},
+            "uplink": self.uplink(),
+        }
+
+    def uplink(self) -> Mapping[str, Any]:
+        """Return the state of the cloud link."""
+        if self.forwarder is None:
+            return {"state": "not configured", "reason": "buffering", "since": None, "last_acknowledged_at": None}
+        status = self.forwarder.status
+        return {
+            "state": status.state,
+            "reason": status.reason,
+            "since": _iso(status.since),
+            "last_acknowledged_at": _iso(status.last_acknowledged_at),
+        }
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel ``tasks`` and return when all have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,44 @@
+"""The command line: ``gateway run | check | classify | model | outbox | config | simulate | version``.
+
+Exit codes: 0 done; 1 the command found something wrong with its input; 2 a
+mistake in settings, arguments or the state of the site, told with its cure.
+"""
+
+import sys
+
+import typer
+
+from gateway import __version__
+from gateway.commands import classify, config, model, outbox, run, simulate
+from gateway.errors import OperatorError
+
+app = typer.Typer(
+    name="gateway",
+    help="Offline-first gateway bridge: pictures and readings in, classified on site, on disk before the "
+    "acknowledgement, forwarded to Azure IoT Hub whenever there is a connection.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("run")(run.run)
+app.command("check")(run.check)
+app.command("classify")(classify.classify)
+app.add_typer(model.app, name="model")
+app.add_typer(outbox.app, name="outbox")
+app.add_typer(config.app, name="config")
+app.add_typer(simulate.app, name="simulate")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"gateway-bridge {__version__}")
+
+
+def cli() -> None:
+    """Run the command line; an operator's mistake ends with its text and exit code 2, without a traceback."""
+    try:
+        app()
+    except OperatorError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2)

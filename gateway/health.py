@@ -1,0 +1,47 @@
+"""Whether the gateway can accept and commit, and the detail behind it.
+
+Ready means: the intake is open, the store took the last commit, and every
+enabled device adapter serves. The cloud never counts: months offline are
+normal. Alive is simply that the event loop answers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class PartState(StrEnum):
+    """How a supervised part stands."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class PartHealth:
+    """One adapter's standing, kept by the composition root."""
+
+    name: str
+    state: PartState = PartState.STARTING
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """Composes readiness from its parts."""
+
+    intake_obstacles: Callable[[], tuple[str, ...]]
+    started_at: datetime
+    parts: dict[str, PartHealth] = field(default_factory=dict)
+
+    def part(self, name: str) -> PartHealth:
+        """Return the standing of a part, made on first use."""
+        return self.parts.setdefault(name, PartHealth(name))
+
+    def obstacles(self) -> tuple[str, ...]:
+        """Return why not ready, as slugs; empty means ready."""
+        found = list(self.intake_obstacles())
+        found += [f"{part.name}_{part.state}" for part in self.parts.values() if part.state is not PartState.SERVING]
+        return tuple(found)

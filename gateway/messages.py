@@ -1,0 +1,273 @@
+"""The values that cross module borders: what comes in, what is stored, what goes out.
+
+All are immutable. Times are timezone-aware UTC. Ids are text. No value here does I/O.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+
+class Transport(StrEnum):
+    """How a submission reached the gateway."""
+
+    HTTP = "http"
+    MQTT = "mqtt"
+    BLE = "ble"
+    CAMERA_PULL = "camera_pull"
+
+
+class Kind(StrEnum):
+    """What an event tells."""
+
+    CLASSIFICATION = "classification"
+    READING = "reading"
+
+
+class EventState(StrEnum):
+    """The life of an event: pending → delivered | dead; a dead one may be requeued."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class IdReuse(StrEnum):
+    """What to do when a device sends a known id with other bytes (a counter that restarted)."""
+
+    REJECT = "reject"
+    NEW_EVENT = "new_event"
+
+
+# --- in -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture as the device sent it: encoded bytes (JPEG, PNG, BMP, GIF, WebP), at least one."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One set of values from a sensor. ``values_json`` is a JSON object, compact, keys in the device's order."""
+
+    values_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """Readings that are committed together or not at all.
+
+    ``data`` is what the device sent, byte for byte: its hash recognises a redelivery.
+    ``is_array`` tells ``[{...}]`` (ids get the suffix ``/n``, from 0) from ``{...}``.
+    """
+
+    data: bytes
+    items: tuple[Reading, ...]
+    is_array: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One thing a device asks us to keep. ``submission_id`` is the device's own id, or None if it gave none."""
+
+    device_id: str
+    transport: Transport
+    payload: Image | Readings
+    submission_id: str | None = None
+    captured_at: datetime | None = None
+    on_id_reuse: IdReuse = IdReuse.NEW_EVENT
+
+
+# --- vision -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One class of the model with its probability as the model gave it (0..1, 8 decimal places)."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model spoke: the hashes are of the files' bytes, lower-case hex."""
+
+    name: str
+    model_sha256: str
+    labels_sha256: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """What a model says about one picture. Label order is the model's; every class is present."""
+
+    predictions: tuple[Prediction, ...]
+    model: ModelIdentity
+    image_format: str
+    image_width: int
+    image_height: int
+    decode_ms: float
+    preprocess_ms: float
+    inference_ms: float
+
+
+# --- stored -------------------------------------------------------------------------------------------
+
+Result = Classification | Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDraft:
+    """An event before it has a sequence. ``item`` is the index in an array submission, else None."""
+
+    submission_id: str
+    item: int | None
+    device_id: str
+    transport: Transport
+    received_at: datetime
+    captured_at: datetime | None
+    payload_sha256: str
+    payload_bytes: int
+    result: Result
+    on_id_reuse: IdReuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A committed event. ``sequence`` is gap-free within ``epoch``, from 1."""
+
+    epoch: str
+    sequence: int
+    submission_id: str
+    item: int | None
+    device_id: str
+    transport: Transport
+    kind: Kind
+    state: EventState
+    received_at: datetime
+    captured_at: datetime | None
+    payload_sha256: str
+    payload_bytes: int
+    id_reused: bool
+    result: Result
+    dead_reason: str | None = None
+
+    @property
+    def item_id(self) -> str:
+        """The id a consumer sees: the submission's, with ``/n`` for the n-th of an array."""
+        return item_id(self.submission_id, self.item)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedItem:
+    """One event of a receipt."""
+
+    epoch: str
+    sequence: int
+    item_id: str
+    received_at: datetime
+    id_reused: bool
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that a submission is on disk. ``items`` has one entry, or one per element of an array.
+
+    ``duplicate`` is True when the device had sent the same before: the items are the first ones.
+    """
+
+    submission_id: str
+    device_id: str
+    duplicate: bool
+    items: tuple[CommittedItem, ...]
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the first item."""
+        return self.items[0].sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a device sent and we refused; kept in a bounded table for the operator, never forwarded as an event."""
+
+    device_id: str
+    transport: Transport
+    refused_at: datetime
+    reason: str
+    detail: str
+    payload_sha256: str | None = None
+    payload_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """Tells the cloud that sequences ``first``..``last`` of an epoch will not come, and why. Takes no sequence."""
+
+    tombstone_id: int
+    epoch: str
+    first_sequence: int
+    last_sequence: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """The life of one outbox file. A new one names its predecessor and the last sequence known of it."""
+
+    epoch: str
+    predecessor: str | None
+    predecessor_last_sequence: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A cloud-to-device message, persisted when it arrives. ``command_id`` is the hub's message id, or a hash."""
+
+    command_id: str
+    received_at: datetime
+    body: bytes
+    properties: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    """Figures of the outbox at one moment."""
+
+    epoch: Epoch
+    sequence_high: int
+    pending: int
+    delivered: int
+    dead: int
+    refusals: int
+    tombstones_pending: int
+    bytes_used: int
+    oldest_pending_received_at: datetime | None
+
+
+# --- out ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudMessage:
+    """One device-to-cloud message: ``body`` is a UTF-8 JSON object; ``properties`` are routing keys."""
+
+    message_id: str
+    body: bytes
+    properties: Mapping[str, str]
+    created_at: datetime
+    content_type: Literal["application/json"] = "application/json"
+    content_encoding: Literal["utf-8"] = "utf-8"
+
+
+def item_id(submission_id: str, item: int | None) -> str:
+    """Return ``submission_id``, or ``submission_id/item`` for an element of an array submission."""
+    return submission_id if item is None else f"{submission_id}/{item}"

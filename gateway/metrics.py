@@ -1,0 +1,111 @@
+"""Metrics: every name, its labels and unit in one table; Prometheus text out.
+
+Names follow Prometheus: base units (seconds, bytes), ``_total`` for counters.
+Labels have few values by design: never a device id.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_GROUP = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One metric: what it is, what it counts, by which labels."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = _SECONDS
+
+
+DECLARATIONS: dict[str, Declaration] = {
+    "gateway_submissions_total": Declaration(
+        "counter",
+        "Submissions by outcome: committed, duplicate, rejected, unavailable",
+        ("transport", "kind", "outcome"),
+    ),
+    "gateway_refusals_total": Declaration(
+        "counter", "What devices were refused for good, by reason", ("transport", "reason")
+    ),
+    "gateway_unavailable_total": Declaration(
+        "counter", "What devices were asked to send again later, by reason", ("transport", "reason")
+    ),
+    "gateway_submit_seconds": Declaration(
+        "histogram", "From a complete submission to its receipt", ("transport", "kind")
+    ),
+    "gateway_intake_in_flight": Declaration("gauge", "Submissions being read or worked on"),
+    "gateway_intake_in_flight_bytes": Declaration("gauge", "Bytes of payload held in memory"),
+    "gateway_classify_seconds": Declaration(
+        "histogram", "Time in the classifier by stage: wait, decode, preprocess, inference", ("stage",)
+    ),
+    "gateway_outbox_commit_seconds": Declaration("histogram", "One group commit, fsync included"),
+    "gateway_outbox_commit_group_size": Declaration("histogram", "Requests in one group commit", buckets=_GROUP),
+    "gateway_outbox_events": Declaration("gauge", "Events in the outbox by state", ("state",)),
+    "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
+    "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
+    "gateway_outbox_pruned_total": Declaration("counter", "Delivered events removed after their keeping time"),
+    "gateway_cloud_connected": Declaration("gauge", "1 while the hub has an accepted session with us"),
+    "gateway_cloud_sessions_total": Declaration("counter", "Sessions ended, by reason", ("reason",)),
+    "gateway_cloud_messages_total": Declaration(
+        "counter", "Messages to the hub by outcome: acknowledged, lost, refused", ("outcome",)
+    ),
+    "gateway_cloud_events_total": Declaration("counter", "Events by outcome: delivered, dead", ("outcome",)),
+    "gateway_cloud_acknowledgement_age_seconds": Declaration(
+        "gauge", "Age of the last acknowledgement while something is waiting for one; 0 otherwise"
+    ),
+    "gateway_cloud_child_restarts_total": Declaration("counter", "Replaced SDK processes, by reason", ("reason",)),
+    "gateway_cloud_backoff_seconds": Declaration("gauge", "How long the forwarder waits before its next session"),
+    "gateway_http_requests_total": Declaration(
+        "counter", "HTTP answers by route template and status", ("route", "status")
+    ),
+    "gateway_http_connections": Declaration("gauge", "Open HTTP connections of devices"),
+    "gateway_http_connections_refused_total": Declaration(
+        "counter", "HTTP connections closed by us, by reason", ("reason",)
+    ),
+}
+
+
+class Metrics:
+    """The real Meter: one registry, no module-level state."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for name, declared in DECLARATIONS.items():
+            self._declare(name, declared)
+
+    def _declare(self, name: str, declared: Declaration) -> None:
+        if declared.kind == "counter":
+            self._counters[name] = Counter(name, declared.text, declared.labels, registry=self._registry)
+        elif declared.kind == "gauge":
+            self._gauges[name] = Gauge(name, declared.text, declared.labels, registry=self._registry)
+        else:
+            self._histograms[name] = Histogram(
+                name, declared.text, declared.labels, registry=self._registry, buckets=declared.buckets
+            )
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add ``amount`` to a declared counter."""
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add one observation to a declared histogram."""
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(value)
+
+    def level(self, name: str, value: float, **labels: str) -> None:
+        """Set a declared gauge."""
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def exposition(self) -> bytes:
+        """Return the Prometheus text format."""
+        return generate_latest(self._registry)

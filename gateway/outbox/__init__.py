@@ -1,0 +1,1 @@
+"""The outbox: one SQLite file that every accepted event is in before its acknowledgement leaves."""

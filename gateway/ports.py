@@ -1,0 +1,201 @@
+"""The seams between parts: small Protocols whose docstrings say what *returning* means."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from gateway.messages import (
+    Classification,
+    CloudMessage,
+    Command,
+    Event,
+    EventDraft,
+    Image,
+    ModelIdentity,
+    OutboxState,
+    Receipt,
+    Refusal,
+    Submission,
+    Tombstone,
+)
+
+
+class Clock(Protocol):
+    """Time from outside, so that tests own it. Sleeping is asyncio's."""
+
+    def now(self) -> datetime:
+        """Return the wall clock, UTC, timezone-aware. Never order or back off by it."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+
+class Meter(Protocol):
+    """Counts and measures. Names and labels are declared in gateway/metrics.py; an undeclared one is our bug."""
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add one observation to a histogram."""
+
+    def level(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+
+# --- device side --------------------------------------------------------------------------------------
+
+
+class Reservation(Protocol):
+    """A place in the intake, held while a payload is read and worked on. Give it back exactly once."""
+
+    def grow(self, byte_count: int) -> None:
+        """Count ``byte_count`` more bytes held in memory. Raises IntakeFull when the budget is used up."""
+
+    def release(self) -> None:
+        """Give place and bytes back. Harmless when repeated."""
+
+
+class Intake(Protocol):
+    """The one door for submissions."""
+
+    def reserve(self, byte_count: int = 0) -> Reservation:
+        """Return a place now, or raise Unavailable (IntakeFull, Stopping, OutboxFull): call before reading a body."""
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Return only when the event is on disk (fsynced). Raises Rejected or Unavailable; then nothing was stored.
+
+        Cancelling does not undo a commit under way: the device sends again and is recognised by its id.
+        """
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Note a refusal that an adapter made before submitting. Returns when noted, or dropped on a full disk."""
+
+
+class EventReader(Protocol):
+    """Local reading of what was committed."""
+
+    async def find_event(self, device_id: str, item_id: str) -> Event | None:
+        """Return the newest event with that id of that device, or None."""
+
+
+class Adapter(Protocol):
+    """One face towards devices."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Return when devices are served. Raises AdapterUnavailable, with the cure in its text."""
+
+    async def failed(self) -> None:
+        """Raise AdapterUnavailable when the adapter breaks; never return otherwise. Safe to cancel."""
+
+    async def stop(self, deadline_s: float) -> None:
+        """Stop accepting, finish what was admitted within ``deadline_s``, drop what is left. Safe to call twice."""
+
+    def describe(self) -> str:
+        """Return where it listens, for the start banner; an empty string if it does not."""
+
+
+class Readiness(Protocol):
+    """Whether the gateway can accept and commit. Never depends on the cloud."""
+
+    def obstacles(self) -> tuple[str, ...]:
+        """Return why not ready, as slugs; empty means ready."""
+
+
+# --- vision -------------------------------------------------------------------------------------------
+
+
+class Classifier(Protocol):
+    """A loaded model."""
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Return which model is loaded."""
+
+    async def classify(self, image: Image) -> Classification:
+        """Return what the model says. Raises Rejected for a bad picture. Decoding is off the event loop."""
+
+
+# --- outbox -------------------------------------------------------------------------------------------
+
+
+class EventStore(Protocol):
+    """The intake's side of the outbox."""
+
+    async def recall(self, device_id: str, submission_id: str, payload_sha256: str) -> Receipt | None:
+        """Return the first receipt of a redelivery (same id, same bytes), with ``duplicate`` set, else None."""
+
+    async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
+        """Return when the drafts (one submission, at least one) are on disk, all or none.
+
+        A redelivery (same device, id and payload hash) stores nothing and returns the first receipt.
+        Raises SubmissionIdReused (same id, other bytes, IdReuse.REJECT), OutboxFull, DiskUnavailable.
+        """
+
+    async def record_refusal(self, refusal: Refusal) -> None:
+        """Return when the refusal is noted; the oldest beyond the cap go. Raises DiskUnavailable."""
+
+
+class PendingQueue(Protocol):
+    """The forwarder's side of the outbox. "In flight" is never stored: after a crash, pending is sent again."""
+
+    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
+        """Return up to ``limit`` pending events with a sequence above ``after_sequence``, oldest first."""
+
+    async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
+        """Return up to ``limit`` tombstones not yet delivered, oldest first."""
+
+    async def mark_delivered(self, sequences: Sequence[int], tombstone_ids: Sequence[int]) -> None:
+        """Return when it is on disk that the cloud has acknowledged these. Raises DiskUnavailable."""
+
+    async def mark_dead(self, sequence: int, reason: str) -> None:
+        """Set a pending event aside as a dead letter and add its tombstone, in one transaction."""
+
+    async def state(self) -> OutboxState:
+        """Return figures and the epoch. ``sequence_high`` is the watermark of the envelope."""
+
+
+class CommitSignal(Protocol):
+    """Tells the forwarder that there is work."""
+
+    async def wait_for_work(self) -> None:
+        """Return when something became pending (committed, requeued, tombstone) since the last return."""
+
+
+class CommandStore(Protocol):
+    """Keeps cloud-to-device messages: the SDK has acknowledged them before we see them."""
+
+    async def store_command(self, command: Command) -> bool:
+        """Return when on disk; False if a command of that id was there already."""
+
+
+# --- cloud --------------------------------------------------------------------------------------------
+
+
+class CloudSession(Protocol):
+    """One connection to the hub; used once, then thrown away."""
+
+    async def send(self, message: CloudMessage) -> None:
+        """Return when the hub has acknowledged. Raises LinkDown (unknown whether it arrived) or MessageRefused."""
+
+    async def lost(self) -> None:
+        """Raise LinkDown when the session is lost; never return otherwise. Safe to cancel."""
+
+
+class CloudLink(Protocol):
+    """The way to the hub."""
+
+    def session(self) -> AbstractAsyncContextManager[CloudSession]:
+        """Enter: returns when the hub has accepted the connection, or raises LinkDown.
+
+        Leave: closes within a bounded time and kills what does not close; never raises for a dead link.
+        """
+
+    async def close(self) -> None:
+        """Release every process and file descriptor, within a bounded time."""
+
+
+CommandHandler = Callable[[Command], Awaitable[None]]
