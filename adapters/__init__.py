@@ -4,9 +4,8 @@ Heavy libraries are imported inside the factories: a gateway without a kind of
 device never loads that kind's library.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.ports import Adapter, Clock, EventReader, Intake, Meter, Readiness
 from gateway.settings import Settings
@@ -14,21 +13,24 @@ from gateway.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterParts:
-    """What every adapter may use."""
+    """What adapters may use, and what they may tell devices of us."""
 
     intake: Intake
     reader: EventReader
     readiness: Readiness
     meter: Meter
     clock: Clock
+    version: str
+    model_name: str
+    labels: Sequence[str]
 
 
 def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
     if not settings.http.enabled:
         return None
-    from adapters.http.adapter import HttpAdapter
+    from adapters.http.adapter import create_http_adapter
 
-    return HttpAdapter(
+    return create_http_adapter(
         settings=settings.http,
         limits=settings.limits,
         intake=parts.intake,
@@ -36,6 +38,9 @@ def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
         readiness=parts.readiness,
         meter=parts.meter,
         clock=parts.clock,
+        version=parts.version,
+        model_name=parts.model_name,
+        labels=parts.labels,
     )
 
 
@@ -50,14 +55,21 @@ def build_adapters(settings: Settings, parts: AdapterParts) -> tuple[Adapter, ..
 
 def build_admin_face(
     settings: Settings,
-    parts: AdapterParts,
+    adapters: Sequence[Adapter],
     *,
-    metrics_text: Callable[[], bytes],
-    health_detail: Callable[[], Mapping[str, Any]],
+    metrics: Callable[[], bytes],
+    health: Callable[[], Mapping[str, object]],
 ) -> Adapter | None:
     """Return the operator's face (metrics, API docs, health detail), or None when disabled."""
     if not settings.admin.enabled:
         return None
-    from adapters.http.admin import AdminFace
+    from adapters.http.adapter import HttpAdapter
+    from adapters.http.admin import create_admin_face
 
-    return AdminFace(settings=settings.admin, meter=parts.meter, metrics_text=metrics_text, health_detail=health_detail)
+    documented = next((adapter for adapter in adapters if isinstance(adapter, HttpAdapter)), None)
+    return create_admin_face(
+        settings=settings.admin,
+        metrics=metrics,
+        health=health,
+        openapi=None if documented is None else documented.openapi,
+    )

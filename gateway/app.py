@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +39,8 @@ from gateway.vision.classifier import TfliteClassifier, load_classifier
 log = structlog.get_logger(__name__)
 
 # Together below Docker's 10 s, with room for the interpreter's own end.
-ADAPTER_STOP_DEADLINE_S = 5.0
+ADAPTER_STOP_DEADLINE_S = 4.0
+CLASSIFIER_STOP_DEADLINE_S = 1.0
 JOURNAL_NAME = "in-work"
 STATE_REFRESH_S = 5.0
 
@@ -63,7 +64,7 @@ class App:
         self._environment = environment
         self._rng = random.Random()  # noqa: S311  jitter, not secrets
 
-    async def run(self, stop: asyncio.Event, *, on_ready: Callable[["App"], None]) -> None:
+    async def run(self, stop: asyncio.Event, *, on_ready: Callable[["App"], Awaitable[None]]) -> None:
         """Serve until ``stop`` is set. ``on_ready`` is called once, when every adapter had its first try."""
         async with contextlib.AsyncExitStack() as downstream:
             await self._open_downstream(downstream)
@@ -74,7 +75,7 @@ class App:
                 await control.start()
                 self.intake.open()
                 outer = await self._start_adapters(tasks)
-                on_ready(self)
+                await on_ready(self)
                 await self._until_stopped(stop)
                 self.intake.close()
                 await _cancelled(outer)
@@ -114,8 +115,9 @@ class App:
             workers=self.limits.workers,
             pixels_max=self.limits.pixels_max,
             meter=self.metrics,
+            queue_max=self.limits.classify_queue_max,
         )
-        stack.callback(self.classifier.close)
+        stack.push_async_callback(asyncio.to_thread, self.classifier.close, CLASSIFIER_STOP_DEADLINE_S)
         self.intake = self._build_intake(journal)
         self.health = Health(intake_obstacles=self.intake.obstacles, started_at=self.clock.now())
 
@@ -177,31 +179,33 @@ class App:
             await self.link.close()
 
     async def _start_adapters(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Start every enabled adapter under supervision and return when each had its first try."""
-        parts = AdapterParts(
-            intake=self.intake, reader=self.outbox, readiness=self.health, meter=self.metrics, clock=self.clock
-        )
-        supervised = []
-        first_tries = []
-        for adapter in build_adapters(self.settings, parts):
-            self.adapters.append(adapter)
-            tried = asyncio.Event()
-            first_tries.append(tried.wait())
-            supervised.append(tasks.create_task(self._keep_adapter(adapter, tried), name=adapter.name))
-        admin = build_admin_face(
-            self.settings, parts, metrics_text=self.metrics.exposition, health_detail=self.health_detail
-        )
-        if admin is not None:
-            self.adapters.append(admin)
-            supervised.append(
-                tasks.create_task(self._keep_adapter(admin, asyncio.Event(), counts=False), name=admin.name)
-            )
-        await asyncio.gather(*first_tries)
+        """Start every enabled face under supervision and return when each had its first try."""
+        devices = build_adapters(self.settings, self._adapter_parts())
+        admin = build_admin_face(self.settings, devices, metrics=self.metrics.exposition, health=self.health_detail)
+        self.adapters = [*devices, *([admin] if admin is not None else [])]
+        supervised, tried = [], []
+        for adapter in self.adapters:
+            # The operator's face does not count for readiness: devices are served without it.
+            part = PartHealth(adapter.name) if adapter is admin else self.health.part(adapter.name)
+            first_try = asyncio.Event()
+            tried.append(first_try.wait())
+            supervised.append(tasks.create_task(self._keep_adapter(adapter, part, first_try), name=adapter.name))
+        await asyncio.gather(*tried)
         return supervised
 
-    async def _keep_adapter(self, adapter: Adapter, tried: asyncio.Event, *, counts: bool = True) -> None:
-        part = self.health.part(adapter.name) if counts else PartHealth(adapter.name)
+    def _adapter_parts(self) -> AdapterParts:
+        return AdapterParts(
+            intake=self.intake,
+            reader=self.outbox,
+            readiness=self.health,
+            meter=self.metrics,
+            clock=self.clock,
+            version=__version__,
+            model_name=self.classifier.model.name,
+            labels=self.classifier.description.labels,
+        )
 
+    async def _keep_adapter(self, adapter: Adapter, part: PartHealth, tried: asyncio.Event) -> None:
         def started() -> None:
             part.state = PartState.SERVING
             log.info("adapter_serves", adapter=adapter.name, at=adapter.describe())

@@ -15,8 +15,12 @@ CONFIG_PLACES = (Path("gateway.toml"), Path("config/gateway.toml"), Path("/etc/g
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The settings file. Default: $GATEWAY_CONFIG, ./gateway.toml, "
-                 "./config/gateway.toml, /etc/gateway-bridge/gateway.toml, else the built-in one."),
+    typer.Option(
+        "--config",
+        "-c",
+        help="The settings file. Default: $GATEWAY_CONFIG, ./gateway.toml, "
+        "./config/gateway.toml, /etc/gateway-bridge/gateway.toml, else the built-in one.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -4,15 +4,24 @@ import asyncio
 import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway import __version__
+from gateway.banner import BannerFacts, render
 from gateway.commands.options import ConfigOption, SetOption, load
 from gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from gateway.app import App
+
 # Both a clean end and asyncio's own SIGINT handling stay out of the way: one event, two signals.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+EXAMPLE = Path("examples/banana-ripe.jpg")
+LABELS_SHOWN = 6
 LAN_LISTEN_HOST = "0.0.0.0"  # noqa: S104  asked for by --lan, limited to private networks
 
 
@@ -51,7 +60,6 @@ def opened_to_lan(settings: Settings) -> Settings:
 
 async def _serve(settings: Settings, *, lan: bool) -> None:
     from gateway.app import App
-    from gateway.banner import start_banner
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -59,11 +67,44 @@ async def _serve(settings: Settings, *, lan: bool) -> None:
         loop.add_signal_handler(number, _stop_once, stop)
     app = App(settings, environment=os.environ)
 
-    def on_ready(ready: App) -> None:
-        sys.stdout.write(start_banner(ready, lan=lan))
+    async def on_ready(ready: App) -> None:
+        sys.stdout.write(render(await _facts(ready, lan=lan)))
         sys.stdout.flush()
 
     await app.run(stop, on_ready=on_ready)
+
+
+async def _facts(app: "App", *, lan: bool) -> BannerFacts:
+    settings, model = app.settings, app.classifier.description
+    uplink = app.uplink()
+    faces = [(adapter.name, adapter.describe()) for adapter in app.adapters]
+    devices = dict(faces).get("http", "")
+    return BannerFacts(
+        version=__version__,
+        gateway_id=settings.gateway.id,
+        faces=faces,
+        device_url=(devices or f"http://{settings.http.listen}").replace("//0.0.0.0", "//127.0.0.1"),
+        model=f"{model.identity.name}: {', '.join(model.labels[:LABELS_SHOWN])}"
+        f"{', ...' if len(model.labels) > LABELS_SHOWN else ''} ({model.identity.runtime}, "
+        f"{app.limits.workers} worker{'s' if app.limits.workers > 1 else ''}, {model.source})",
+        data_file=str(settings.gateway.data_dir / "outbox.db"),
+        waiting=(await app.outbox.state()).pending,
+        uplink=_uplink_text(uplink),
+        example_picture=_example(),
+        lan=lan,
+    )
+
+
+def _example() -> str:
+    """Return a picture to try: an installed package has no examples folder, a checkout does."""
+    return str(EXAMPLE) if EXAMPLE.is_file() else "picture.jpg"
+
+
+def _uplink_text(uplink: Mapping[str, object]) -> str:
+    if uplink["state"] == "not configured":
+        return "not configured: buffering (set cloud.connection_string to forward)"
+    reason = uplink["reason"]
+    return f"{uplink['state']}" + (f" ({reason})" if reason else "")
 
 
 def _stop_once(stop: asyncio.Event) -> None:

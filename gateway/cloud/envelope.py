@@ -1,0 +1,238 @@
+"""Events → one device-to-cloud message. Pure.
+
+The body is one JSON object, ``gateway-bridge/1``, described key by key in
+docs/envelope.schema.json. The cloud dedupes per item by ``(gateway_id, epoch,
+sequence)``. Properties are routing keys, there only when every item agrees.
+
+Sizes are exact and in bytes: IoT Hub counts the body, the values of the system
+properties, and names and values of the application properties, and bills each
+started 4 KB of them (Azure documentation, "Create and read IoT Hub messages").
+Each event is encoded once; packing adds lengths and joins bytes.
+
+Limits: a message is at most 240 KB; the hub's own limit is 256 KB.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from urllib.parse import quote
+
+from gateway.messages import Classification, CloudMessage, Event, OutboxState, Tombstone
+
+SCHEMA = "gateway-bridge/1"
+SCHEMA_VERSION = "1"
+# 16 KB below IoT Hub's 256 KB: room for what the SDK and the hub add (facts: at most 240 KB, counted in bytes).
+MESSAGE_BYTES_MAX = 240 * 1024
+# A longer routing value is left out (the body has it): no one routes by it, and every message would pay for it.
+PROPERTY_BYTES_MAX = 256
+# What IoT Hub allows in property names and values besides letters and digits, without "%", which is our escape.
+_PROPERTY_SAFE = "!#$&'*+-.^_`|~"
+
+_MESSAGE_ID_BYTES = 32  # hex digits of half a SHA-256: 128 bits; IoT Hub allows 128 characters
+_CREATED_AT_BYTES = 27  # 2026-03-01T12:00:00.000000Z
+_SYSTEM_BYTES = _MESSAGE_ID_BYTES + _CREATED_AT_BYTES + len("application/json") + len("utf-8")
+_TAIL = b"]}"
+
+
+class NotEncodable(ValueError):
+    """This event can't be told in JSON (a probability that is not a number). It will never be sent as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingKeys:
+    """What a routing query can select by; None where the items of a message differ or have no such thing."""
+
+    kind: str | None
+    device_id: str | None
+    transport: str | None
+    label: str | None
+
+    def agreed(self, other: "RoutingKeys") -> "RoutingKeys":
+        """Return the keys on which both agree."""
+        if self == other:
+            return self
+        return RoutingKeys(
+            self.kind if self.kind == other.kind else None,
+            self.device_id if self.device_id == other.device_id else None,
+            self.transport if self.transport == other.transport else None,
+            self.label if self.label == other.label else None,
+        )
+
+    def properties(self) -> dict[str, str]:
+        """Return application properties: names and values in IoT Hub's character set, others percent-encoded."""
+        pairs = (
+            ("schemaVersion", SCHEMA_VERSION),
+            ("kind", self.kind or "mixed"),
+            ("deviceId", self.device_id),
+            ("transport", self.transport),
+            ("label", self.label),
+        )
+        quoted = ((name, quote(value, safe=_PROPERTY_SAFE, errors="replace")) for name, value in pairs if value)
+        return {name: value for name, value in quoted if len(value) <= PROPERTY_BYTES_MAX}
+
+
+TOMBSTONE_KEYS = RoutingKeys("tombstones", None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvent:
+    """One event as it stands in ``items``, and its routing keys."""
+
+    sequence: int
+    item: bytes
+    keys: RoutingKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What each message of an outbox says about itself. ``sequence_high`` must cover every item sent with it."""
+
+    gateway_id: str
+    state: OutboxState
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return UTC with milliseconds and ``Z``. Assumes a timezone-aware time."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def encode_event(event: Event) -> EncodedEvent:
+    """Return ``event`` as its item. Raises NotEncodable."""
+    facts = {
+        "sequence": event.sequence,
+        "submission_id": event.item_id,
+        "device_id": event.device_id,
+        "transport": event.transport.value,
+        "kind": event.kind.value,
+        "received_at": rfc3339(event.received_at),
+        "captured_at": None if event.captured_at is None else rfc3339(event.captured_at),
+        "id_reused": event.id_reused,
+        "payload_sha256": event.payload_sha256,
+    }
+    label: str | None = None
+    if isinstance(event.result, Classification):
+        label = _top_label(event.result)
+        item = _json(facts | _classification(event.result))
+    else:
+        # The reading's text is a JSON object already: it goes out as the device wrote it.
+        item = _json(facts)[:-1] + b',"values":' + _bytes(event.result.values_json) + b"}"
+    return EncodedEvent(
+        event.sequence, item, RoutingKeys(event.kind.value, event.device_id, event.transport.value, label)
+    )
+
+
+def count_that_fits(
+    header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent], *, bytes_max: int
+) -> int:
+    """Return how many of the first ``events`` make a message of at most ``bytes_max``; at least one if there is one.
+
+    The one may be larger than ``bytes_max``: compare :func:`message_bytes`.
+    """
+    body = len(_head(header, tombstones)) + len(_TAIL)
+    keys: RoutingKeys | None = None
+    for count, event in enumerate(events):
+        body += len(event.item) + (1 if count else 0)
+        keys = event.keys if keys is None else keys.agreed(event.keys)
+        if count and body + _properties_bytes(keys.properties()) > bytes_max:
+            return count
+    return len(events)
+
+
+def build_message(
+    header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent], *, created_at: datetime
+) -> CloudMessage:
+    """Return the message that carries these, at least one of them. Assumes that every event is of the header's epoch."""
+    assert tombstones or events, "a message carries something"
+    keys = events[0].keys if events else TOMBSTONE_KEYS
+    for event in islice(events, 1, None):
+        keys = keys.agreed(event.keys)
+    return CloudMessage(
+        message_id=_message_id(header, tombstones, events),
+        body=_head(header, tombstones) + b",".join([event.item for event in events]) + _TAIL,
+        properties=keys.properties(),
+        created_at=created_at,
+    )
+
+
+def message_bytes(message: CloudMessage) -> int:
+    """Return the size that IoT Hub counts and bills."""
+    return len(message.body) + _properties_bytes(message.properties)
+
+
+def _properties_bytes(properties: Mapping[str, str]) -> int:
+    return _SYSTEM_BYTES + sum(len(name) + len(value) for name, value in properties.items())
+
+
+def _head(header: Header, tombstones: Sequence[Tombstone]) -> bytes:
+    epoch = header.state.epoch
+    predecessor = None
+    if epoch.predecessor is not None:
+        predecessor = {"epoch": epoch.predecessor, "last_sequence": epoch.predecessor_last_sequence}
+    head = {
+        "schema": SCHEMA,
+        "gateway_id": header.gateway_id,
+        "epoch": epoch.epoch,
+        "predecessor": predecessor,
+        "sequence_high": header.state.sequence_high,
+        "tombstones": [
+            {
+                "epoch": tombstone.epoch,
+                "first_sequence": tombstone.first_sequence,
+                "last_sequence": tombstone.last_sequence,
+                "reason": tombstone.reason,
+            }
+            for tombstone in tombstones
+        ],
+    }
+    return _json(head)[:-1] + b',"items":['
+
+
+def _classification(result: Classification) -> dict[str, object]:
+    return {
+        "model": {
+            "name": result.model.name,
+            "sha256": result.model.model_sha256,
+            "labels_sha256": result.model.labels_sha256,
+            "runtime": result.model.runtime,
+        },
+        "predictions": [{"label": p.label, "probability": p.probability} for p in result.predictions],
+        "image": {"format": result.image_format, "width": result.image_width, "height": result.image_height},
+        "timings": {
+            "decode_ms": round(result.decode_ms, 3),
+            "preprocess_ms": round(result.preprocess_ms, 3),
+            "inference_ms": round(result.inference_ms, 3),
+        },
+    }
+
+
+def _top_label(result: Classification) -> str | None:
+    """Return the most probable label, the model's first of equals; None if the model said nothing."""
+    if not result.predictions:
+        return None
+    return max(result.predictions, key=lambda prediction: prediction.probability).label
+
+
+def _message_id(header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent]) -> str:
+    """Return an id that repeats only if the batch does: a hash over who sends which items and tombstones."""
+    batch = [
+        header.gateway_id,
+        header.state.epoch.epoch,
+        [event.sequence for event in events],
+        [[t.tombstone_id, t.epoch, t.first_sequence, t.last_sequence] for t in tombstones],
+    ]
+    return hashlib.sha256(_json(batch)).hexdigest()[:_MESSAGE_ID_BYTES]
+
+
+def _json(value: object) -> bytes:
+    try:
+        return _bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    except ValueError as error:
+        raise NotEncodable(str(error)) from error
+
+
+def _bytes(text: str) -> bytes:
+    # A lone surrogate has no UTF-8; as \udXXX it is valid JSON.
+    return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,186 @@
+"""``gateway outbox``: look into the outbox, running or not; change it through the running gateway."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
+from gateway.messages import Classification, Event, EventState, OutboxState
+
+app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
+
+LIST_DEFAULT = 20
+
+
+@app.command()
+def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonOption = False) -> None:
+    """Print counts, the uplink's state and what is waiting."""
+    from gateway.control import ask_running_gateway
+    from gateway.outbox.inspection import read_state
+
+    data_dir = load(config, sets).gateway.data_dir
+    state = read_state(data_dir)
+    running = ask_running_gateway(data_dir, "status")
+    facts = _facts(state) | _uplink(running)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    _table(("", ""), [(key.replace("_", " "), "" if value is None else str(value)) for key, value in facts.items()])
+
+
+@app.command("list")
+def list_(
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    *,
+    state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
+    device: Annotated[str | None, typer.Option(help="Only events of this device.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = LIST_DEFAULT,
+    refusals: Annotated[bool, typer.Option("--refusals", help="What devices were refused, instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List events, newest first."""
+    from gateway.outbox import inspection
+
+    data_dir = load(config, sets).gateway.data_dir
+    if refusals:
+        rows = [
+            (r.refused_at.isoformat(timespec="seconds"), r.device_id, r.reason, r.detail)
+            for r in inspection.list_refusals(data_dir, limit=limit)
+        ]
+        _print_rows(("refused at", "device", "reason", "detail"), rows, as_json=as_json)
+        return
+    events = list(inspection.list_events(data_dir, state=state, device_id=device, limit=limit))
+    if as_json:
+        for event in events:
+            typer.echo(inspection.event_json(event))
+        return
+    _table(
+        ("sequence", "received at", "device", "result", "state"),
+        [
+            (
+                str(event.sequence),
+                event.received_at.isoformat(timespec="seconds"),
+                event.device_id,
+                _result(event),
+                event.state + (f": {event.dead_reason}" if event.dead_reason else ""),
+            )
+            for event in events
+        ],
+    )
+
+
+@app.command()
+def show(
+    which: Annotated[str, typer.Argument(help="A sequence number or a submission id.")],
+    config: ConfigOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Print one event whole, as JSON."""
+    from gateway.outbox.inspection import event_json, show_event
+
+    typer.echo(json.dumps(json.loads(event_json(show_event(load(config, sets).gateway.data_dir, which))), indent=2))
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: standard output.")] = None,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    *,
+    fmt: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+    state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
+) -> None:
+    """Write events out, oldest first: JSON lines or CSV."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from gateway.outbox.inspection import export_events
+
+    data_dir = load(config, sets).gateway.data_dir
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("exporting", total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        if out is None:
+            count = export_events(data_dir, sys.stdout, fmt=fmt, state=state, on_progress=advance)
+        else:
+            with out.open("w", newline="", encoding="utf-8") as file:
+                count = export_events(data_dir, file, fmt=fmt, state=state, on_progress=advance)
+    typer.echo(f"{count} events exported", err=True)
+
+
+@app.command()
+def requeue(
+    sequences: Annotated[list[int] | None, typer.Argument(help="Sequences of dead letters.")] = None,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+) -> None:
+    """Send dead letters again: through the running gateway, or directly when none runs."""
+    from gateway.control import ask_running_gateway
+    from gateway.outbox.inspection import requeue_offline
+
+    if bool(sequences) == everything:
+        raise typer.BadParameter("name sequences, or say --all")
+    data_dir = load(config, sets).gateway.data_dir
+    chosen = None if everything else tuple(sequences or ())
+    answer = ask_running_gateway(data_dir, "requeue", {"sequences": chosen})
+    count = requeue_offline(data_dir, chosen) if answer is None else int(answer["requeued"])
+    typer.echo(f"{count} dead letters requeued")
+
+
+def _facts(state: OutboxState) -> dict[str, Any]:
+    oldest = state.oldest_pending_received_at
+    return {
+        "epoch": state.epoch.epoch,
+        "sequence_high": state.sequence_high,
+        "pending": state.pending,
+        "delivered": state.delivered,
+        "dead": state.dead,
+        "refusals": state.refusals,
+        "tombstones_pending": state.tombstones_pending,
+        "bytes_used": state.bytes_used,
+        "oldest_pending_received_at": None if oldest is None else oldest.isoformat(timespec="seconds"),
+    }
+
+
+def _uplink(running: Any) -> dict[str, Any]:
+    if running is None:
+        return {"gateway": "not running"}
+    return {"gateway": "running"} | {f"uplink_{key}": value for key, value in running["uplink"].items()}
+
+
+def _result(event: Event) -> str:
+    result = event.result
+    if isinstance(result, Classification):
+        best = max(result.predictions, key=lambda p: p.probability)
+        return f"{best.label} {best.probability:.1%}"
+    return result.values_json if len(result.values_json) <= 60 else result.values_json[:57] + "..."
+
+
+def _print_rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(dict(zip(head, row, strict=True))))
+    else:
+        _table(head, rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*head, show_header=any(head), box=None, pad_edge=False)
+    for row in rows:
+        # Text, not markup: what devices sent is shown as it is.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

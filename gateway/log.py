@@ -1,0 +1,163 @@
+"""Logging: structlog and the standard library's loggers through one chain to one stream.
+
+Human lines on a terminal, JSON lines otherwise. Whatever the caller passes, a line holds no secrets (redacted by
+shape and by field name), no bytes (``<N bytes>``), no control characters, and is bounded in length. Times are UTC.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from gateway.redaction import HIDDEN, is_secret_name, redact
+
+# A field is for a value, not for a document: a device that sends 8 MiB of text must not fill the card with it.
+_TEXT_LENGTH_MAX = 2_000
+# Tracebacks are long and ours; their end says most.
+_TRACEBACK_LENGTH_MAX = 16_000
+_DEPTH_MAX = 4
+_ITEMS_MAX = 50
+
+# Multi-line by nature; the human renderer indents them, JSON escapes them.
+_BLOCKS = frozenset({"exception", "stack"})
+
+# C0 but tab and newline, DEL, C1, the separators that editors take for line ends, and bidirectional overrides.
+_CONTROLS = {
+    code: f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+} | {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
+_CONTROLS_IN_BLOCKS = {code: text for code, text in _CONTROLS.items() if code not in {0x0A, 0x09}}
+
+
+def configure_logging(
+    log_format: Literal["auto", "human", "json"],
+    log_level: Literal["debug", "info", "warning", "error"],
+    *,
+    stream: TextIO | None = None,
+) -> None:
+    """Send every log line of the process to ``stream`` (default: standard error). May be called again.
+
+    ``auto`` is human on a terminal, JSON lines otherwise. Python's warnings become log lines too.
+    """
+    out = sys.stderr if stream is None else stream
+    human = log_format == "human" or (log_format == "auto" and out.isatty())
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_chain(),
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(human, out)],
+        )
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        if getattr(old, "is_gateway_log", False):
+            root.removeHandler(old)
+    handler.is_gateway_log = True  # type: ignore[attr-defined]  # marks ours, so that a second call replaces it
+    root.addHandler(handler)
+    root.setLevel(log_level.upper())
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_chain(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # Loggers are made at import, before this: caching would freeze them as they were.
+        cache_logger_on_first_use=False,
+    )
+
+
+def _chain() -> list[Processor]:
+    """Return what happens to every line, ours or foreign, before it is rendered."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        # Plain text, never with local variables: those are pictures and keys.
+        structlog.processors.format_exc_info,
+        make_safe,
+    ]
+
+
+def _renderer(human: bool, out: TextIO) -> list[Processor]:  # noqa: FBT001 -- two renderers, one switch
+    if human:
+        colours = out.isatty()
+        return [
+            escape_controls,
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    return [structlog.processors.JSONRenderer()]  # ASCII only: control characters leave as \\u001b
+
+
+def make_safe(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Process: hide secrets, count bytes, bound texts and collections, name objects by their type."""
+    return {name: _safe_field(name, value) for name, value in event.items()}
+
+
+def escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Process for a terminal: nothing that a device sent may start a line or move the cursor."""
+    return {name.translate(_CONTROLS): _escaped(name, value) for name, value in event.items()}
+
+
+def _safe_field(name: str, value: object) -> object:
+    if name.startswith("_"):  # structlog's own, removed before rendering
+        return value
+    if name in _BLOCKS and isinstance(value, str):
+        return redact(value[-_TRACEBACK_LENGTH_MAX:])
+    if is_secret_name(name) and value:
+        return HIDDEN
+    return _safe(value, _DEPTH_MAX)
+
+
+def _safe(value: object, depth: int) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return redact(_shortened(str(value)))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{memoryview(value).nbytes} bytes>"
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        return _safe_collection(value, depth)
+    return redact(_shortened(_object_text(value)))
+
+
+def _safe_collection(value: Any, depth: int) -> object:
+    if depth == 0:
+        return f"<{len(value)} items>"
+    if isinstance(value, Mapping):
+        pairs = list(value.items())[:_ITEMS_MAX]
+        return {
+            str(_safe(key, 0)): HIDDEN if is_secret_name(str(key)) else _safe(item, depth - 1) for key, item in pairs
+        }
+    return [_safe(item, depth - 1) for item in list(value)[:_ITEMS_MAX]]
+
+
+def _object_text(value: object) -> str:
+    """Return an object's own text only if its class wrote one: a default or dataclass repr may hold a picture."""
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    if type(value).__str__ is not object.__str__:
+        return str(value)
+    return f"<{type(value).__name__}>"
+
+
+def _shortened(text: str) -> str:
+    rest = len(text) - _TEXT_LENGTH_MAX
+    return f"{text[:_TEXT_LENGTH_MAX]}... ({rest} more)" if rest > 0 else text
+
+
+def _escaped(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value if value is None or isinstance(value, bool | int | float) else str(value).translate(_CONTROLS)
+    if name in _BLOCKS:
+        # The bar tells a traceback's lines from log lines, whatever an exception's text says.
+        return "  | " + value.translate(_CONTROLS_IN_BLOCKS).replace("\n", "\n  | ")
+    return value.translate(_CONTROLS)

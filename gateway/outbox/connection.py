@@ -1,0 +1,185 @@
+"""Opening the outbox file: with the settings that make a commit durable, or with a clear refusal.
+
+The facts behind the settings: with ``synchronous=FULL`` power cuts lost no
+acknowledged row, with NORMAL hundreds. A zero-length file would open as an
+empty database without an error, so files are built under another name and
+renamed when complete: a short one is never ours.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from gateway.errors import DiskUnavailable, OutboxUnusable
+from gateway.messages import Epoch
+from gateway.outbox.files import DATABASE_NAME, NEW_DATABASE_NAME, sync_directory, sync_file
+from gateway.outbox.queries import Queries
+from gateway.outbox.rows import time_text
+from gateway.outbox.schema import Migration, check_version, migrate
+
+PAGE_BYTES = 4096
+# Readers of other programs hold locks for moments only; a device waits at most this long because of one.
+BUSY_TIMEOUT_S = 5.0
+# What the WAL shrinks to after a checkpoint: SQLite's own checkpoint interval of 1000 pages.
+WAL_BYTES_KEPT = 1000 * PAGE_BYTES
+_HEADER = b"SQLite format 3\0"
+# Codes after which the same statement may succeed later: space returns, a card is put back, a lock is released.
+_DISK_CODES = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_PERM,
+    }
+)
+_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """Return whether ``error`` says that the disk, and not the statement, is at fault."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in _DISK_CODES
+
+
+def leaves_connection_sound(error: BaseException) -> bool:
+    """Return whether the connection may be used on: the disk is full, or another program holds a lock."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether ``error`` says that the file is not a sound database."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in _DAMAGE_CODES
+
+
+def disk_unavailable(error: sqlite3.Error) -> DiskUnavailable:
+    """Return what a device is told about ``error``."""
+    return DiskUnavailable(f"the outbox could not be written or read: {error}")
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # Errors that the Python module makes itself (a wrong parameter) carry no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def create_database(
+    data_dir: Path, *, migrations: Sequence[Migration], queries: Queries, epoch: Epoch, now: datetime
+) -> None:
+    """Build a new outbox file and return when it is on disk under its name, mode 0600."""
+    _refuse_orphaned_wal(data_dir)
+    path = data_dir / NEW_DATABASE_NAME
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)  # left by a crash during an earlier try
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        migrate(connection, migrations)
+        connection.execute(
+            queries.insert_epoch,
+            (epoch.epoch, epoch.predecessor, epoch.predecessor_last_sequence, time_text(now)),
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+    sync_file(path)
+    path.rename(data_dir / DATABASE_NAME)
+    sync_directory(data_dir)
+
+
+def _refuse_orphaned_wal(data_dir: Path) -> None:
+    # SQLite would play another file's WAL into the new one.
+    wal = data_dir / f"{DATABASE_NAME}-wal"
+    if wal.exists() and wal.stat().st_size > 0:
+        raise OutboxUnusable(
+            f"{wal} is there without {DATABASE_NAME}, which it belongs to: "
+            "put the database back beside it, or move it away to start a new outbox"
+        )
+
+
+def open_for_writing(path: Path, *, bytes_max: int, migrations: Sequence[Migration]) -> sqlite3.Connection:
+    """Return a durable connection to an existing outbox file, migrated. Raises OutboxUnusable with the cure."""
+    check_header(path)
+    try:
+        connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
+        try:
+            check_version(connection, known=len(migrations))
+            _configure(connection, bytes_max=bytes_max)
+            migrate(connection, migrations)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OutboxUnusable) as error:
+        raise unusable(path, error) from error
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection; it works beside a running gateway. Raises sqlite3.Error."""
+    connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def unusable(path: Path, error: Exception) -> OutboxUnusable:
+    """Return the operator's error for ``error`` at opening ``path``."""
+    if isinstance(error, sqlite3.Error) and is_disk_trouble(error):
+        return OutboxUnusable(f"{path} can't be opened ({error}): check its permissions and the free disk space")
+    if isinstance(error, sqlite3.Error):
+        return OutboxUnusable(
+            f"{path} is damaged ({error}): move it away with its -wal file and keep both "
+            f"(`sqlite3 {path.name} .recover` saves what is readable); a new one is made at the next start"
+        )
+    return OutboxUnusable(f"{path} can't be used: {error}")
+
+
+def check_header(path: Path) -> None:
+    """Raise OutboxUnusable for a file that SQLite would take for an empty database, or not for one at all."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_HEADER))
+    except OSError as error:
+        raise OutboxUnusable(f"{path} can't be read ({error.strerror}): check its owner and permissions") from error
+    if not header:
+        raise OutboxUnusable(
+            f"{path} is empty, as a full disk or an interrupted copy leaves it: "
+            "restore it from a copy, or delete it to start a new outbox"
+        )
+    if header != _HEADER:
+        raise OutboxUnusable(f"{path} is not an SQLite database: move it away, or set another gateway.data_dir")
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # check_same_thread: opened where the caller waits for errors, then used by one owned thread only.
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+
+
+def _configure(connection: sqlite3.Connection, *, bytes_max: int) -> None:
+    """Set what holds per connection, and believe only what is read back."""
+    wanted_pages = bytes_max // PAGE_BYTES
+    _require(connection, "journal_mode", "WAL", "wal")
+    _require(connection, "synchronous", "FULL", 2)  # not NORMAL: an acknowledgement must survive a power cut
+    _require(connection, "journal_size_limit", str(WAL_BYTES_KEPT), WAL_BYTES_KEPT)
+    (pages_max,) = connection.execute(f"PRAGMA max_page_count = {wanted_pages}").fetchone()
+    (page_count,) = connection.execute("PRAGMA page_count").fetchone()
+    if pages_max != max(wanted_pages, page_count):
+        raise OutboxUnusable(f"max_page_count is {pages_max}, not {wanted_pages}")
+    (auto_vacuum,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if auto_vacuum != 2:
+        raise OutboxUnusable("it was not made by the gateway (auto_vacuum is not INCREMENTAL): move it away")
+
+
+def _require(connection: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:
+    connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
+    (actual,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+    if actual != expected:
+        raise OutboxUnusable(
+            f"{pragma} is {actual} and can't be set to {value}: "
+            "the file system may not support it (a network share?); set gateway.data_dir to a local disk"
+        )

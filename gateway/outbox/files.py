@@ -1,0 +1,75 @@
+"""The data directory: who may use it, under which names, and that its entries survive a power cut.
+
+One process per directory, by ``flock`` on a side file: SQLite's own locks stay
+free for readers (sqlite-utils, datasette, ``gateway outbox list``).
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from gateway.errors import DataDirectoryLocked, OutboxUnusable
+
+DATABASE_NAME = "outbox.db"
+NEW_DATABASE_NAME = "outbox.db.new"  # under construction; renamed when complete
+LOCK_NAME = "outbox.lock"
+
+
+def prepare_directory(data_dir: Path) -> None:
+    """Make the data directory, readable by its owner alone. One that exists keeps its mode."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutboxUnusable(
+            f"the data directory {data_dir} can't be made ({error.strerror}): "
+            "set gateway.data_dir to a folder that the gateway may write to"
+        ) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the directory's entries are on disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Return when the file's bytes are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class DirectoryLock:
+    """Held by the one process that may write. The kernel gives it back when that process dies."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Take the lock. Raises DataDirectoryLocked (names the holder), OutboxUnusable (nothing may be written)."""
+        path = data_dir / LOCK_NAME
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OutboxUnusable(
+                f"{path} can't be written ({error.strerror}): "
+                "give the gateway's user write access to the data directory, or set gateway.data_dir"
+            ) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise DataDirectoryLocked(
+                f"process {holder} already serves {data_dir}: stop it, or give this gateway its own gateway.data_dir"
+            ) from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process in. Harmless when repeated."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

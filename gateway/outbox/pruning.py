@@ -1,0 +1,97 @@
+"""Small steps that make room: delivered events become remembered ids, old ids are forgotten.
+
+Pending events and dead letters are never touched. A step is bounded, so that a
+commit waits for one step at most.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway import failpoints
+from gateway.outbox.rows import time_text
+from gateway.outbox.transaction import Transaction
+
+# About 10 ms on a fast disk; on an SD card the sync of the commit is the larger part.
+PRUNE_ROWS = 200
+COMMANDS_KEPT_MAX = 10_000
+_ALWAYS = "9999"  # later than every time text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How long things stay."""
+
+    delivered: timedelta
+    ids: timedelta
+
+
+def prune(transaction: Transaction, *, now: datetime, keeping: Keeping) -> int:
+    """Do one step and return how many rows went; 0 means that nothing is left to do."""
+    delivered_before = time_text(now - keeping.delivered)
+    removed = remember_delivered(transaction, delivered_before=delivered_before, now=now)
+    if removed < PRUNE_ROWS:
+        removed += _forget(transaction, now=now, keeping=keeping)
+    return removed
+
+
+def remember_delivered(transaction: Transaction, *, delivered_before: str, now: datetime) -> int:
+    """Turn up to PRUNE_ROWS of the longest delivered events into remembered ids; return how many."""
+    if transaction.ledger.delivered == 0:
+        return 0
+    connection, queries = transaction.connection, transaction.queries
+    bounds = {"delivered_before": delivered_before, "limit": PRUNE_ROWS}
+    moved = connection.execute(queries.remember_delivered, {**bounds, "now": time_text(now)}).rowcount
+    failpoints.reached("outbox_during_prune")
+    deleted = connection.execute(queries.delete_delivered, bounds).rowcount
+    assert moved == deleted, "both statements choose the same rows"
+    transaction.ledger.delivered -= deleted
+    transaction.ledger.remembered += deleted
+    transaction.pruned += deleted
+    return deleted
+
+
+def forget_ids(transaction: Transaction, *, pruned_before: str = _ALWAYS) -> int:
+    """Forget up to PRUNE_ROWS of the ids remembered longest; return how many."""
+    if transaction.ledger.remembered == 0:
+        return 0
+    bounds = {"pruned_before": pruned_before, "limit": PRUNE_ROWS}
+    forgotten = transaction.connection.execute(transaction.queries.forget_ids, bounds).rowcount
+    transaction.ledger.remembered -= forgotten
+    return forgotten
+
+
+def fits(transaction: Transaction, *, rows: int, bytes_wanted: int) -> bool:
+    """Return whether ``rows`` and ``bytes_wanted`` fit under the caps as things are."""
+    ledger, caps = transaction.ledger, transaction.caps
+    return ledger.rows + rows <= caps.rows_max and ledger.bytes_used + bytes_wanted <= caps.bytes_max
+
+
+def make_room(transaction: Transaction, *, rows: int, bytes_wanted: int, now: datetime) -> bool:
+    """Try to fit ``rows`` and ``bytes_wanted`` under the caps and return whether they fit.
+
+    Delivered events and remembered ids go early, before a device is refused: what the cloud has is worth less here
+    than what it has not.
+    """
+    ledger, caps = transaction.ledger, transaction.caps
+    while ledger.rows + rows > caps.rows_max:
+        if not remember_delivered(transaction, delivered_before=_ALWAYS, now=now):
+            return False
+    while ledger.bytes_used + bytes_wanted > caps.bytes_max:
+        freed = forget_ids(transaction) or remember_delivered(transaction, delivered_before=_ALWAYS, now=now)
+        if not freed:
+            return False
+        ledger.measure(transaction.connection)
+    return True
+
+
+def _forget(transaction: Transaction, *, now: datetime, keeping: Keeping) -> int:
+    connection, queries = transaction.connection, transaction.queries
+    ids_before = time_text(now - keeping.ids)
+    forgotten = forget_ids(transaction, pruned_before=ids_before)
+    if transaction.ledger.remembered > transaction.caps.rows_max:
+        forgotten += forget_ids(transaction)
+    old_commands = {"received_before": ids_before, "limit": PRUNE_ROWS}
+    forgotten += connection.execute(queries.forget_commands, old_commands).rowcount
+    surplus_commands = {"keep": COMMANDS_KEPT_MAX, "limit": PRUNE_ROWS}
+    forgotten += connection.execute(queries.forget_oldest_commands, surplus_commands).rowcount
+    return forgotten

@@ -1,0 +1,50 @@
+"""Loads queries.sql into a typed table: a name that is missing, or one too many, fails at start and not in use."""
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+_HEADER = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    """One field for each ``-- name:`` of queries.sql."""
+
+    insert_event: str
+    insert_event_of_new_id: str
+    find_submission: str
+    find_item: str
+    select_pending: str
+    select_oldest_pending: str
+    select_dead_sequences: str
+    select_dead_among: str
+    mark_delivered: str
+    mark_dead: str
+    requeue: str
+    select_pending_tombstones: str
+    select_neighbour_tombstones: str
+    select_overlapping_tombstones: str
+    insert_tombstone: str
+    delete_tombstones: str
+    insert_refusal: str
+    delete_oldest_refusals: str
+    insert_command: str
+    count_crash: str
+    select_crash_suspects: str
+    forget_crash_suspects: str
+    remember_delivered: str
+    delete_delivered: str
+    forget_ids: str
+    forget_commands: str
+    forget_oldest_commands: str
+    select_epoch: str
+    insert_epoch: str
+    select_counts: str
+
+
+def load_queries() -> Queries:
+    """Return the statements of queries.sql."""
+    text = (files("gateway.outbox") / "queries.sql").read_text(encoding="utf-8")
+    _, *parts = _HEADER.split(text)
+    return Queries(**{name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)})

@@ -1,0 +1,156 @@
+-- Every statement of the hot path and of maintenance, by name; gateway/outbox/queries.py loads them.
+
+-- name: insert_event
+INSERT INTO events (
+    sequence, submission_id, item, device_id, transport, kind, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_event_of_new_id
+-- One statement rather than a look-up and an insert: half the way of a small commit is spent in calls.
+INSERT INTO events (
+    sequence, submission_id, item, device_id, transport, kind, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result
+)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+WHERE NOT EXISTS (SELECT 1 FROM events WHERE device_id = ?4 AND submission_id = ?2)
+    AND NOT EXISTS (SELECT 1 FROM remembered_ids WHERE device_id = ?4 AND submission_id = ?2);
+
+-- name: find_submission
+SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result
+FROM events WHERE device_id = ?1 AND submission_id = ?2
+UNION ALL
+SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result
+FROM remembered_ids WHERE device_id = ?1 AND submission_id = ?2
+ORDER BY 1;
+
+-- name: find_item
+-- The id as it stands, or (where it ends in /n) the n-th of an array; newest wins. The + keeps the planner from walking
+-- all events backwards.
+SELECT
+    sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result, dead_reason
+FROM events
+WHERE device_id = :device_id AND submission_id IN (:item_id, :array_id)
+    AND ((submission_id = :item_id AND item IS NULL) OR (submission_id = :array_id AND item = :item))
+ORDER BY +sequence DESC LIMIT 1;
+
+-- name: select_pending
+SELECT
+    sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result, dead_reason
+FROM events WHERE state = 'pending' AND sequence > ? ORDER BY sequence LIMIT ?;
+
+-- name: select_oldest_pending
+SELECT received_at FROM events WHERE state = 'pending' ORDER BY sequence LIMIT 1;
+
+-- name: select_dead_sequences
+SELECT sequence FROM events WHERE state = 'dead' AND sequence > ? ORDER BY sequence LIMIT ?;
+
+-- name: select_dead_among
+SELECT sequence FROM events WHERE state = 'dead' AND sequence IN (SELECT value FROM json_each(?));
+
+-- name: mark_delivered
+UPDATE events SET state = :new, delivered_at = :delivered_at
+WHERE state = :old AND sequence IN (SELECT value FROM json_each(:sequences));
+
+-- name: mark_dead
+UPDATE events SET state = :new, dead_reason = :reason WHERE state = :old AND sequence = :sequence;
+
+-- name: requeue
+UPDATE events SET state = :new, dead_reason = NULL
+WHERE state = :old AND sequence IN (SELECT value FROM json_each(:sequences));
+
+-- name: select_pending_tombstones
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason
+FROM tombstones ORDER BY tombstone_id LIMIT ?;
+
+-- name: select_neighbour_tombstones
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason
+FROM tombstones
+WHERE epoch = :epoch AND reason = :reason
+    AND (last_sequence = :first_sequence - 1 OR first_sequence = :last_sequence + 1);
+
+-- name: select_overlapping_tombstones
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason
+FROM tombstones
+WHERE epoch = :epoch
+    AND first_sequence <= :last_sequence AND last_sequence >= :first_sequence;
+
+-- name: insert_tombstone
+INSERT INTO tombstones (epoch, first_sequence, last_sequence, reason) VALUES (?, ?, ?, ?);
+
+-- name: delete_tombstones
+DELETE FROM tombstones WHERE tombstone_id IN (SELECT value FROM json_each(?));
+
+-- name: insert_refusal
+INSERT INTO refusals (device_id, transport, refused_at, reason, detail, payload_sha256, payload_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: delete_oldest_refusals
+DELETE FROM refusals WHERE refusal_id IN (SELECT refusal_id FROM refusals ORDER BY refusal_id LIMIT ?);
+
+-- name: insert_command
+INSERT OR IGNORE INTO commands (command_id, received_at, body, properties) VALUES (?, ?, ?, ?);
+
+-- name: count_crash
+INSERT INTO crash_suspects (payload_sha256, crashes, last_at) VALUES (?, 1, ?)
+ON CONFLICT (payload_sha256) DO UPDATE SET crashes = crashes + 1, last_at = excluded.last_at;
+
+-- name: select_crash_suspects
+SELECT payload_sha256, crashes FROM crash_suspects;
+
+-- name: forget_crash_suspects
+DELETE FROM crash_suspects WHERE payload_sha256 NOT IN (
+    SELECT payload_sha256 FROM crash_suspects ORDER BY last_at DESC LIMIT ?
+);
+
+-- name: remember_delivered
+-- The same inner SELECT as in delete_delivered: within one transaction both see the same rows.
+INSERT INTO remembered_ids (
+    sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, pruned_at
+)
+SELECT
+    sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, :now
+FROM events WHERE sequence IN (
+    SELECT sequence FROM events WHERE state = 'delivered' AND delivered_at <= :delivered_before
+    ORDER BY delivered_at, sequence LIMIT :limit
+);
+
+-- name: delete_delivered
+DELETE FROM events WHERE sequence IN (
+    SELECT sequence FROM events WHERE state = 'delivered' AND delivered_at <= :delivered_before
+    ORDER BY delivered_at, sequence LIMIT :limit
+);
+
+-- name: forget_ids
+DELETE FROM remembered_ids WHERE sequence IN (
+    SELECT sequence FROM remembered_ids WHERE pruned_at <= :pruned_before ORDER BY pruned_at LIMIT :limit
+);
+
+-- name: forget_commands
+DELETE FROM commands WHERE command_id IN (
+    SELECT command_id FROM commands WHERE received_at <= :received_before LIMIT :limit
+);
+
+-- name: forget_oldest_commands
+DELETE FROM commands WHERE command_id IN (
+    SELECT command_id FROM commands ORDER BY received_at DESC LIMIT :limit OFFSET :keep
+);
+
+-- name: select_epoch
+SELECT epoch, predecessor, predecessor_last_sequence FROM epochs ORDER BY rowid DESC LIMIT 1;
+
+-- name: insert_epoch
+INSERT INTO epochs (epoch, predecessor, predecessor_last_sequence, created_at) VALUES (?, ?, ?, ?);
+
+-- name: select_counts
+-- Each count reads one small index, never the events themselves: opening a large file on a slow card stays quick.
+SELECT
+    COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+    (SELECT COUNT(*) FROM events WHERE state = 'pending'),
+    (SELECT COUNT(*) FROM events WHERE state = 'delivered'),
+    (SELECT COUNT(*) FROM events WHERE state = 'dead'),
+    (SELECT COUNT(*) FROM remembered_ids),
+    (SELECT COUNT(*) FROM refusals),
+    (SELECT COUNT(*) FROM tombstones);

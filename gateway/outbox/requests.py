@@ -1,0 +1,262 @@
+"""What the writer thread is asked to do: each request is one change, applied inside the writer's transaction.
+
+A request that refuses raises a SubmissionError before it writes; any other
+error undoes the whole of it. It touches nothing but the transaction it is given.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Protocol, TypeVar
+
+from gateway.errors import OutboxFull, SubmissionIdReused
+from gateway.messages import Command, EventDraft, EventState, IdReuse, Receipt, Refusal
+from gateway.outbox.lifecycle import step
+from gateway.outbox.pruning import Keeping, fits, make_room, prune
+from gateway.outbox.rows import (
+    Row,
+    receipt_from_drafts,
+    receipt_from_rows,
+    row_from_draft,
+    rows_with_payload,
+    time_text,
+)
+from gateway.outbox.tombstones import bury, delete_tombstones, exhume
+from gateway.outbox.transaction import Transaction
+
+T_co = TypeVar("T_co", covariant=True)
+
+# What a row costs beside its result text: columns, index entries, page overhead. Counts between two commits only;
+# the true size is measured after each.
+ROW_OVERHEAD_BYTES = 600
+CRASH_SUSPECTS_MAX = 1000
+
+
+class Request(Protocol[T_co]):
+    """``failpoint`` names the request in failpoints; ``takes_space`` ones are refused first when the disk is full."""
+
+    failpoint: ClassVar[str]
+    takes_space: ClassVar[bool]
+
+    def apply(self, transaction: Transaction) -> T_co:
+        """Make the change. The caller commits, and rolls back on any error that is not a SubmissionError."""
+
+
+class CommitDrafts:
+    """Store one submission, or recognise it."""
+
+    failpoint: ClassVar[str] = "commit"
+    takes_space: ClassVar[bool] = True
+    __slots__ = ("_bytes", "_drafts", "_now", "_rows")
+
+    def __init__(self, drafts: Sequence[EventDraft], *, now: datetime) -> None:
+        assert drafts, "a submission has at least one item"
+        self._drafts = drafts
+        self._now = now
+        self._rows = [row_from_draft(draft) for draft in drafts]
+        self._bytes = sum([len(row[-1]) + ROW_OVERHEAD_BYTES for row in self._rows])
+
+    def apply(self, transaction: Transaction) -> Receipt:
+        """Return the receipt. Raises SubmissionIdReused or OutboxFull before anything is stored."""
+        if fits(transaction, rows=len(self._rows), bytes_wanted=self._bytes):
+            receipt = self._store(transaction, transaction.queries.insert_event_of_new_id, id_reused=False)
+            if receipt is not None:
+                return receipt
+        return self._look_closer(transaction)
+
+    def _look_closer(self, transaction: Transaction) -> Receipt:
+        """Handle what is not plainly new, or does not plainly fit."""
+        head = self._drafts[0]
+        key = (head.device_id, head.submission_id)
+        known = transaction.connection.execute(transaction.queries.find_submission, key).fetchall()
+        same = rows_with_payload(known, head.payload_sha256)
+        if same:
+            return receipt_from_rows(transaction.epoch, same)
+        if known and head.on_id_reuse is IdReuse.REJECT:
+            raise SubmissionIdReused(f"{head.device_id} has used the id {head.submission_id} for other bytes")
+        if not make_room(transaction, rows=len(self._rows), bytes_wanted=self._bytes, now=self._now):
+            raise OutboxFull(_how_full(transaction))
+        receipt = self._store(transaction, transaction.queries.insert_event, id_reused=bool(known))
+        assert receipt is not None, "a plain insert stores"
+        return receipt
+
+    def _store(self, transaction: Transaction, insert_first: str, *, id_reused: bool) -> Receipt | None:
+        """Insert the rows; None, and nothing stored, if ``insert_first`` found that the id is known."""
+        connection, ledger = transaction.connection, transaction.ledger
+        first = ledger.sequence_high + 1
+        insert = insert_first
+        for sequence, row in enumerate(self._rows, first):
+            if not connection.execute(insert, (sequence, *row[:-1], id_reused, row[-1])).rowcount:
+                return None
+            insert = transaction.queries.insert_event
+        ledger.sequence_high += len(self._rows)
+        ledger.pending += len(self._rows)
+        ledger.bytes_used += self._bytes
+        transaction.work_added = True
+        return receipt_from_drafts(transaction.epoch, first, self._drafts, id_reused=id_reused)
+
+
+def _how_full(transaction: Transaction) -> str:
+    ledger, caps = transaction.ledger, transaction.caps
+    return (
+        f"{ledger.pending} events wait for the cloud and {ledger.dead} are dead letters: "
+        f"{ledger.rows} of {caps.rows_max} rows, {ledger.bytes_used} of {caps.bytes_max} bytes used"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkDelivered:
+    """The cloud has acknowledged these. Those that are not pending stay as they are."""
+
+    failpoint: ClassVar[str] = "mark_delivered"
+    takes_space: ClassVar[bool] = False
+    sequences: Sequence[int]
+    tombstone_ids: Sequence[int]
+    now: datetime
+
+    def apply(self, transaction: Transaction) -> None:
+        """Mark the events and drop the tombstones: neither is sent again."""
+        connection, ledger = transaction.connection, transaction.ledger
+        old, new = step(EventState.PENDING, EventState.DELIVERED)
+        changed = connection.execute(
+            transaction.queries.mark_delivered,
+            {
+                "old": old,
+                "new": new,
+                "delivered_at": time_text(self.now),
+                "sequences": json.dumps(list(self.sequences)),
+            },
+        ).rowcount
+        ledger.pending -= changed
+        ledger.delivered += changed
+        if self.tombstone_ids:
+            delete_tombstones(transaction, self.tombstone_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkDead:
+    """Set one pending event aside, and leave a tombstone for the cloud."""
+
+    failpoint: ClassVar[str] = "mark_dead"
+    takes_space: ClassVar[bool] = False
+    sequence: int
+    reason: str
+
+    def apply(self, transaction: Transaction) -> bool:
+        """Return whether the event was pending; otherwise nothing changes."""
+        old, new = step(EventState.PENDING, EventState.DEAD)
+        changed = transaction.connection.execute(
+            transaction.queries.mark_dead, {"old": old, "new": new, "sequence": self.sequence, "reason": self.reason}
+        ).rowcount
+        if changed:
+            transaction.ledger.pending -= 1
+            transaction.ledger.dead += 1
+            bury(transaction, self.sequence, self.sequence, self.reason)
+        return bool(changed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeue:
+    """Make dead letters pending again. Those that are not dead stay as they are."""
+
+    failpoint: ClassVar[str] = "requeue"
+    takes_space: ClassVar[bool] = False
+    sequences: Sequence[int]
+
+    def apply(self, transaction: Transaction) -> int:
+        """Return how many became pending."""
+        connection, queries, ledger = transaction.connection, transaction.queries, transaction.ledger
+        wanted = json.dumps(list(self.sequences))
+        dead = [sequence for (sequence,) in connection.execute(queries.select_dead_among, (wanted,))]
+        if not dead:
+            return 0
+        old, new = step(EventState.DEAD, EventState.PENDING)
+        connection.execute(queries.requeue, {"old": old, "new": new, "sequences": json.dumps(dead)})
+        ledger.dead -= len(dead)
+        ledger.pending += len(dead)
+        exhume(transaction, dead)
+        transaction.work_added = True
+        return len(dead)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRefusal:
+    """Keep one refusal; the oldest beyond the cap go."""
+
+    failpoint: ClassVar[str] = "record_refusal"
+    takes_space: ClassVar[bool] = True
+    refusal: Refusal
+
+    def apply(self, transaction: Transaction) -> None:
+        """Store the refusal, whatever characters the device put into it."""
+        refusal, ledger = self.refusal, transaction.ledger
+        transaction.connection.execute(
+            transaction.queries.insert_refusal,
+            (
+                _storable(refusal.device_id),
+                refusal.transport,
+                time_text(refusal.refused_at),
+                refusal.reason,
+                _storable(refusal.detail),
+                refusal.payload_sha256,
+                refusal.payload_bytes,
+            ),
+        )
+        ledger.refusals += 1
+        surplus = ledger.refusals - transaction.caps.refusals_max
+        if surplus > 0:
+            removed = transaction.connection.execute(transaction.queries.delete_oldest_refusals, (surplus,)).rowcount
+            ledger.refusals -= removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCommand:
+    """Keep one cloud-to-device message."""
+
+    failpoint: ClassVar[str] = "store_command"
+    takes_space: ClassVar[bool] = False  # it can't be asked for again
+    command: Command
+
+    def apply(self, transaction: Transaction) -> bool:
+        """Return False if a message of that id is there already."""
+        command = self.command
+        properties = json.dumps(dict(command.properties), ensure_ascii=False)
+        row: Row = (command.command_id, time_text(command.received_at), command.body, properties)
+        return bool(transaction.connection.execute(transaction.queries.insert_command, row).rowcount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCrash:
+    """Count a crash against each payload that was being worked on."""
+
+    failpoint: ClassVar[str] = "record_crash"
+    takes_space: ClassVar[bool] = False
+    payload_hashes: Sequence[str]
+    now: datetime
+
+    def apply(self, transaction: Transaction) -> Mapping[str, int]:
+        """Return the crashes of every suspect; the oldest suspects beyond a bound are forgotten."""
+        connection, queries = transaction.connection, transaction.queries
+        connection.executemany(queries.count_crash, [(sha256, time_text(self.now)) for sha256 in self.payload_hashes])
+        connection.execute(queries.forget_crash_suspects, (CRASH_SUSPECTS_MAX,))
+        return dict(connection.execute(queries.select_crash_suspects).fetchall())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """One step of pruning."""
+
+    failpoint: ClassVar[str] = "prune"
+    takes_space: ClassVar[bool] = False
+    keeping: Keeping
+    now: datetime
+
+    def apply(self, transaction: Transaction) -> int:
+        """Return how many rows went; 0 means that nothing is left to do."""
+        return prune(transaction, now=self.now, keeping=self.keeping)
+
+
+def _storable(text: str) -> str:
+    """Return ``text`` with what UTF-8 can't say (lone surrogates out of JSON escapes) replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

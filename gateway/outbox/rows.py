@@ -1,0 +1,179 @@
+"""Between values and rows: what an event looks like in a table, and back. Pure.
+
+A reading's ``result`` is the device's own JSON, unchanged. A classification's is
+a JSON object with ``predictions``, ``model``, ``image`` and ``timings_ms``.
+Times are ISO 8601 in UTC with microseconds: text order is time order.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.messages import (
+    Classification,
+    CommittedItem,
+    Event,
+    EventDraft,
+    EventState,
+    Kind,
+    ModelIdentity,
+    Prediction,
+    Reading,
+    Receipt,
+    Result,
+    Tombstone,
+    Transport,
+    item_id,
+)
+
+Row = tuple[Any, ...]
+
+
+def time_text(moment: datetime) -> str:
+    """Return ``moment`` as UTC text of fixed width. ``moment`` is timezone-aware."""
+    assert moment.tzinfo is not None
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")
+
+
+def result_text(result: Result) -> str:
+    """Return the JSON text of a result."""
+    if isinstance(result, Reading):
+        return result.values_json
+    fields = {
+        "predictions": [{"label": p.label, "probability": p.probability} for p in result.predictions],
+        "model": {
+            "name": result.model.name,
+            "sha256": result.model.model_sha256,
+            "labels_sha256": result.model.labels_sha256,
+            "runtime": result.model.runtime,
+        },
+        "image": {"format": result.image_format, "width": result.image_width, "height": result.image_height},
+        "timings_ms": {
+            "decode": result.decode_ms,
+            "preprocess": result.preprocess_ms,
+            "inference": result.inference_ms,
+        },
+    }
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def result_from_text(kind: str, text: str) -> Result:
+    """Return the value that :func:`result_text` wrote."""
+    if kind == Kind.READING:
+        return Reading(values_json=text)
+    fields = json.loads(text)
+    model, image, timings = fields["model"], fields["image"], fields["timings_ms"]
+    return Classification(
+        predictions=tuple(Prediction(label=p["label"], probability=p["probability"]) for p in fields["predictions"]),
+        model=ModelIdentity(
+            name=model["name"],
+            model_sha256=model["sha256"],
+            labels_sha256=model["labels_sha256"],
+            runtime=model["runtime"],
+        ),
+        image_format=image["format"],
+        image_width=image["width"],
+        image_height=image["height"],
+        decode_ms=timings["decode"],
+        preprocess_ms=timings["preprocess"],
+        inference_ms=timings["inference"],
+    )
+
+
+def row_from_draft(draft: EventDraft) -> Row:
+    """Return a draft's columns for ``insert_event``, without ``sequence`` and ``id_reused``."""
+    captured_at = draft.captured_at
+    return (
+        draft.submission_id,
+        draft.item,
+        draft.device_id,
+        draft.transport.value,
+        "reading" if isinstance(draft.result, Reading) else "classification",
+        time_text(draft.received_at),
+        None if captured_at is None else time_text(captured_at),
+        draft.payload_sha256,
+        draft.payload_bytes,
+        result_text(draft.result),
+    )
+
+
+def event_from_row(epoch: str, row: Row) -> Event:
+    """Return the event of a row of ``select_pending`` or ``find_item``."""
+    return Event(
+        epoch=epoch,
+        sequence=row[0],
+        submission_id=row[1],
+        item=row[2],
+        device_id=row[3],
+        transport=Transport(row[4]),
+        kind=Kind(row[5]),
+        state=EventState(row[6]),
+        received_at=datetime.fromisoformat(row[7]),
+        captured_at=None if row[8] is None else datetime.fromisoformat(row[8]),
+        payload_sha256=row[9],
+        payload_bytes=row[10],
+        id_reused=bool(row[11]),
+        result=result_from_text(row[5], row[12]),
+        dead_reason=row[13],
+    )
+
+
+def receipt_from_drafts(epoch: str, first_sequence: int, drafts: Sequence[EventDraft], *, id_reused: bool) -> Receipt:
+    """Return the first receipt: ``drafts`` took the sequences from ``first_sequence`` on."""
+    return Receipt(
+        submission_id=drafts[0].submission_id,
+        device_id=drafts[0].device_id,
+        duplicate=False,
+        items=tuple(
+            CommittedItem(
+                epoch=epoch,
+                sequence=first_sequence + n,
+                item_id=item_id(draft.submission_id, draft.item),
+                received_at=draft.received_at,
+                id_reused=id_reused,
+                result=draft.result,
+            )
+            for n, draft in enumerate(drafts)
+        ),
+    )
+
+
+def receipt_from_rows(epoch: str, rows: Sequence[Row]) -> Receipt:
+    """Return the first receipt again, from rows of ``find_submission`` that have the same payload hash."""
+    return Receipt(
+        submission_id=rows[0][1],
+        device_id=rows[0][3],
+        duplicate=True,
+        items=tuple(
+            CommittedItem(
+                epoch=epoch,
+                sequence=sequence,
+                item_id=item_id(submission_id, item),
+                received_at=datetime.fromisoformat(received_at),
+                id_reused=bool(id_reused),
+                result=result_from_text(kind, result),
+            )
+            for sequence, submission_id, item, _, kind, received_at, _, id_reused, result in rows
+        ),
+    )
+
+
+def rows_with_payload(rows: Sequence[Row], payload_sha256: str) -> list[Row]:
+    """Return those rows of ``find_submission`` that have this payload hash."""
+    return [row for row in rows if row[6] == payload_sha256]
+
+
+def tombstone_from_row(row: Row) -> Tombstone:
+    """Return the tombstone of a row of the tombstone queries."""
+    return Tombstone(tombstone_id=row[0], epoch=row[1], first_sequence=row[2], last_sequence=row[3], reason=row[4])
+
+
+def array_item(item_text: str) -> tuple[str, int] | None:
+    """Split ``abc/2`` into ``("abc", 2)``; None where the end is not a number written plainly."""
+    array_id, slash, number = item_text.rpartition("/")
+    if not slash or not number.isascii() or not number.isdigit() or str(int(number)) != number:
+        return None
+    return array_id, int(number)

@@ -1,0 +1,250 @@
+"""The outbox on SQLite: every accepted event is in this file, synced, before its acknowledgement leaves.
+
+Owns the file of one data directory (flock), its writer thread and its reader.
+Invariants: sequences are gap-free; an event is stored once per device, id and
+payload hash; pending events and dead letters are never dropped. Limits:
+``outbox.rows_max`` events, ``outbox.bytes_max`` bytes of file (the WAL beside it
+stays at a few MiB).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from gateway.messages import Command, Event, EventDraft, EventState, OutboxState, Receipt, Refusal, Tombstone
+from gateway.outbox.files import DirectoryLock, prepare_directory
+from gateway.outbox.ledger import Ledger
+from gateway.outbox.opening import open_store
+from gateway.outbox.pruning import Keeping
+from gateway.outbox.reader import Reader
+from gateway.outbox.requests import (
+    CommitDrafts,
+    MarkDead,
+    MarkDelivered,
+    Prune,
+    RecordCrash,
+    RecordRefusal,
+    Requeue,
+    StoreCommand,
+)
+from gateway.outbox.rows import (
+    Row,
+    array_item,
+    event_from_row,
+    receipt_from_rows,
+    rows_with_payload,
+    tombstone_from_row,
+)
+from gateway.outbox.store import Store
+from gateway.outbox.writer import Writer
+from gateway.ports import Clock, Meter
+from gateway.settings import OutboxSettings
+
+log = structlog.get_logger(__name__)
+
+# A payload that was being worked on at this many crashes is not tried again.
+POISON_CRASHES = 2
+# A requeue of everything goes in steps, so that a commit waits for one step at most.
+REQUEUE_ROWS = 500
+# Of the 10 s that Docker grants; what is under way ends within milliseconds on a disk that answers.
+CLOSE_TIMEOUT_S = 4.0
+
+
+def open_outbox(
+    data_dir: Path,
+    *,
+    settings: OutboxSettings,
+    clock: Clock,
+    meter: Meter,
+    predecessor: tuple[str, int] | None = None,
+) -> "SqliteOutbox":
+    """Lock the data directory, open its outbox (made where there is none) and return it, not yet started.
+
+    ``predecessor`` (epoch, last sequence known of it) goes into a file that is made now. Blocks on the disk.
+    Raises DataDirectoryLocked or OutboxUnusable, each with the cure.
+    """
+    prepare_directory(data_dir)
+    lock = DirectoryLock(data_dir)
+    try:
+        store = open_store(data_dir, settings=settings, now=clock.now(), predecessor=predecessor)
+    except BaseException:
+        lock.release()
+        raise
+    return SqliteOutbox(store, lock=lock, settings=settings, clock=clock, meter=meter)
+
+
+class SqliteOutbox:
+    """EventStore, PendingQueue, CommitSignal, CommandStore and EventReader on one file."""
+
+    def __init__(
+        self, store: Store, *, lock: DirectoryLock, settings: OutboxSettings, clock: Clock, meter: Meter
+    ) -> None:
+        self._store = store
+        self._epoch = store.epoch
+        self._queries = store.queries
+        self._lock = lock
+        self._clock = clock
+        self._meter = meter
+        self._crashes: Mapping[str, int] = store.crashes
+        self._keeping = Keeping(
+            delivered=timedelta(hours=settings.delivered_keep_h), ids=timedelta(days=settings.id_keep_days)
+        )
+        self._work = asyncio.Event()
+        if store.ledger.pending or store.ledger.tombstones_pending:
+            self._work.set()
+        self._reader = Reader(store.path)
+        self._writer = Writer(
+            store,
+            group_max=settings.group_commit_max,
+            keeping=self._keeping,
+            clock=clock,
+            meter=meter,
+            on_work=self._work.set,
+        )
+
+    def start(self) -> None:
+        """Start the writer thread, for the running event loop. It prunes by itself when it has time."""
+        self._writer.start()
+
+    async def failed(self) -> None:
+        """Raise what ended the writer (damage, or our bug): the process should end too. Never returns otherwise."""
+        await self._writer.failed()
+
+    def close(self) -> None:
+        """Finish what was asked for, checkpoint, close and unlock; within CLOSE_TIMEOUT_S. Safe to call twice.
+
+        A writer that hangs on a dead disk keeps the lock until the process ends: two writers must never be.
+        """
+        self._reader.close()
+        if self._writer.stop(CLOSE_TIMEOUT_S):
+            self._lock.release()
+        else:
+            log.error("outbox_close_timed_out", timeout_s=CLOSE_TIMEOUT_S)
+
+    # --- EventStore -----------------------------------------------------------------------------------
+
+    async def recall(self, device_id: str, submission_id: str, payload_sha256: str) -> Receipt | None:
+        """Return the first receipt of a redelivery, else None."""
+
+        def decode(rows: list[Row]) -> Receipt | None:
+            same = rows_with_payload(rows, payload_sha256)
+            return receipt_from_rows(self._epoch.epoch, same) if same else None
+
+        return await self._reader.rows(self._queries.find_submission, (device_id, submission_id), decode)
+
+    async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
+        """Return when the drafts are on disk, all or none; a redelivery returns the first receipt."""
+        return await self._writer.submit(CommitDrafts(drafts, now=self._clock.now()))
+
+    async def record_refusal(self, refusal: Refusal) -> None:
+        """Return when the refusal is on disk."""
+        await self._writer.submit(RecordRefusal(refusal=refusal))
+
+    # --- PendingQueue ---------------------------------------------------------------------------------
+
+    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
+        """Return pending events above ``after_sequence``, oldest first."""
+        return await self._reader.rows(
+            self._queries.select_pending,
+            (after_sequence, limit),
+            lambda rows: tuple(event_from_row(self._epoch.epoch, row) for row in rows),
+        )
+
+    async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
+        """Return undelivered tombstones, oldest first."""
+        return await self._reader.rows(
+            self._queries.select_pending_tombstones, (limit,), lambda rows: tuple(map(tombstone_from_row, rows))
+        )
+
+    async def mark_delivered(self, sequences: Sequence[int], tombstone_ids: Sequence[int]) -> None:
+        """Return when it is on disk that the cloud has these."""
+        request = MarkDelivered(sequences=sequences, tombstone_ids=tombstone_ids, now=self._clock.now())
+        await self._writer.submit(request)
+
+    async def mark_dead(self, sequence: int, reason: str) -> None:
+        """Set a pending event aside and leave a tombstone, in one transaction."""
+        await self._writer.submit(MarkDead(sequence=sequence, reason=reason))
+
+    async def state(self) -> OutboxState:
+        """Return the figures, from memory but for the oldest pending event; the gauges get them too."""
+        oldest = await self._reader.rows(self._queries.select_oldest_pending, (), _first_time)
+        ledger = self._store.ledger
+        self._show(ledger)
+        return OutboxState(
+            epoch=self._epoch,
+            sequence_high=ledger.sequence_high,
+            pending=ledger.pending,
+            delivered=ledger.delivered,
+            dead=ledger.dead,
+            refusals=ledger.refusals,
+            tombstones_pending=ledger.tombstones_pending,
+            bytes_used=ledger.bytes_used,
+            oldest_pending_received_at=oldest,
+        )
+
+    # --- CommitSignal, EventReader, CommandStore ------------------------------------------------------
+
+    async def wait_for_work(self) -> None:
+        """Return when something became pending since the last return."""
+        await self._work.wait()
+        self._work.clear()
+
+    async def find_event(self, device_id: str, item_id: str) -> Event | None:
+        """Return the newest event with that id of that device. ``abc/2`` is item 2 of ``abc``, or an id of its own."""
+        array_id, item = array_item(item_id) or (None, None)
+        return await self._reader.rows(
+            self._queries.find_item,
+            {"device_id": device_id, "item_id": item_id, "array_id": array_id, "item": item},
+            lambda rows: event_from_row(self._epoch.epoch, rows[0]) if rows else None,
+        )
+
+    async def store_command(self, command: Command) -> bool:
+        """Return when on disk; False if it was there already."""
+        return await self._writer.submit(StoreCommand(command=command))
+
+    # --- for the operator and the composition root ----------------------------------------------------
+
+    async def requeue(self, sequences: Sequence[int] | None = None) -> int:
+        """Make dead letters pending again (None: all of them) and return how many became so."""
+        if sequences is not None:
+            return await self._writer.submit(Requeue(sequences=tuple(sequences)))
+        count, after = 0, 0
+        while dead := await self._reader.rows(self._queries.select_dead_sequences, (after, REQUEUE_ROWS), _numbers):
+            count += await self._writer.submit(Requeue(sequences=dead))
+            after = dead[-1]
+        return count
+
+    async def prune_step(self, now: datetime) -> int:
+        """Do one step of pruning and return how many rows went; 0 means that nothing is left to do."""
+        return await self._writer.submit(Prune(keeping=self._keeping, now=now))
+
+    async def record_crash(self, payload_hashes: Sequence[str]) -> None:
+        """Return when a crash is counted, on disk, against each payload that was being worked on."""
+        self._crashes = await self._writer.submit(
+            RecordCrash(payload_hashes=tuple(payload_hashes), now=self._clock.now())
+        )
+
+    def is_poison(self, payload_sha256: str) -> bool:
+        """Return whether this payload was being worked on at two crashes or more."""
+        return self._crashes.get(payload_sha256, 0) >= POISON_CRASHES
+
+    def _show(self, ledger: Ledger) -> None:
+        for state, count in (
+            (EventState.PENDING, ledger.pending),
+            (EventState.DELIVERED, ledger.delivered),
+            (EventState.DEAD, ledger.dead),
+        ):
+            self._meter.level("gateway_outbox_events", count, state=state)
+        self._meter.level("gateway_outbox_bytes", ledger.bytes_used)
+        self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high)
+
+
+def _first_time(rows: list[Row]) -> datetime | None:
+    return datetime.fromisoformat(rows[0][0]) if rows else None
+
+
+def _numbers(rows: list[Row]) -> tuple[int, ...]:
+    return tuple(number for (number,) in rows)

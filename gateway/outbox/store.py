@@ -1,0 +1,199 @@
+"""The writing connection and its ledger: a group of requests becomes one durable transaction, or leaves no trace.
+
+Used by one thread at a time. A request that fails by its own fault fails
+alone; a full or failing disk fails the group and leaves a clean state behind,
+with a connection opened anew where the old one can't be trusted.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway import failpoints
+from gateway.errors import DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
+from gateway.messages import Epoch
+from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
+from gateway.outbox.ledger import Ledger, load_epoch, load_ledger
+from gateway.outbox.queries import Queries
+from gateway.outbox.requests import Request
+from gateway.outbox.transaction import Caps, Transaction
+
+log = structlog.get_logger(__name__)
+
+# Freed pages are used again; the file is cut only where a good part of it is free, since cutting moves pages.
+VACUUM_FREE_BYTES_MIN = 4 * 1024 * 1024
+VACUUM_FREE_SHARE_MIN = 0.25
+VACUUM_PAGES = 64
+# What a request can bring upon itself: text that UTF-8 can't say, a number beyond 64 bits, a broken constraint.
+_OWN_FAULTS = (sqlite3.Error, ValueError, OverflowError)
+
+_Apply = Callable[[Request[Any], Transaction], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What came of a group: an outcome for each request (an exception for one that failed alone)."""
+
+    outcomes: Sequence[object]
+    work_added: bool
+    pruned: int
+
+
+class Store:
+    """Owns the writing connection. ``connect`` opens another one to the same file, or raises OutboxUnusable."""
+
+    def __init__(self, path: Path, *, connect: Callable[[], sqlite3.Connection], queries: Queries, caps: Caps) -> None:
+        self.path = path
+        self.queries = queries
+        self._connect = connect
+        self._caps = caps
+        self._reopened = False
+        connection = connect()
+        try:
+            self.ledger: Ledger = load_ledger(connection, queries)
+            self.epoch: Epoch = load_epoch(connection, queries)
+            self.crashes: Mapping[str, int] = dict(connection.execute(queries.select_crash_suspects).fetchall())
+        except sqlite3.Error as error:
+            connection.close()
+            raise unusable(path, error) from error
+        self._connection: sqlite3.Connection | None = connection
+
+    def transact(self, requests: Sequence[Request[Any]]) -> Committed:
+        """Return when the requests are on disk. Raises DiskUnavailable (then none is), OutboxUnusable (damage)."""
+        try:
+            return self._transact(requests)
+        except sqlite3.Error as error:
+            if is_disk_trouble(error):
+                raise disk_unavailable(error) from error
+            raise unusable(self.path, error) from error
+
+    def vacuum_step(self) -> bool:
+        """Cut a few free pages off the file, where enough are free to be worth it. Returns whether any was cut."""
+        used, free = self.ledger.bytes_used, self.ledger.bytes_free
+        if self._connection is None or free < max(VACUUM_FREE_BYTES_MIN, (used + free) * VACUUM_FREE_SHARE_MIN):
+            return False
+        try:
+            # executescript: through execute() the pragma is stepped once and frees a single page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            self.ledger.measure(self._connection)
+        except sqlite3.Error as error:
+            self._discard(error)
+            raise disk_unavailable(error) from error
+        return self.ledger.bytes_free < free
+
+    def close(self) -> None:
+        """Move the WAL into the file and close. What can't be moved now stays in the WAL, and is as safe there."""
+        if self._connection is None:
+            return
+        connection, self._connection = self._connection, None
+        try:
+            connection.execute("PRAGMA busy_timeout = 500")  # a reader may hold the WAL: not worth a late exit
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("outbox_checkpoint_failed", error=str(error))
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+
+    def _transact(self, requests: Sequence[Request[Any]]) -> Committed:
+        try:
+            return self._attempt(requests, _apply)
+        except _OWN_FAULTS as error:
+            if is_disk_trouble(error) or is_damage(error):
+                raise
+        # Rare, so not paid for by every request: find the one at fault by giving each its savepoint.
+        return self._attempt(requests, _apply_in_savepoint)
+
+    def _attempt(self, requests: Sequence[Request[Any]], apply: _Apply) -> Committed:
+        kinds = {request.failpoint for request in requests}
+        connection = self._usable_connection()
+        transaction = Transaction(
+            connection=connection,
+            queries=self.queries,
+            epoch=self.epoch.epoch,
+            caps=self._caps,
+            ledger=copy(self.ledger),
+        )
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [apply(request, transaction) for request in requests]
+            for kind in kinds:
+                failpoints.reached(f"outbox_before_{kind}")
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._discard(error)
+            raise
+        for kind in kinds:
+            failpoints.reached(f"outbox_after_{kind}")
+        return self._committed(transaction, outcomes)
+
+    def _committed(self, transaction: Transaction, outcomes: Sequence[object]) -> Committed:
+        with contextlib.suppress(sqlite3.Error):  # the group is on disk: failing to measure must not deny it
+            transaction.ledger.measure(transaction.connection)
+        self.ledger = transaction.ledger
+        work_added = transaction.work_added or self._reopened
+        self._reopened = False
+        return Committed(outcomes=outcomes, work_added=work_added, pruned=transaction.pruned)
+
+    def _discard(self, error: BaseException) -> None:
+        """Roll back. After an I/O error the descriptors may be dead for ever (a card put back): let them go."""
+        connection = self._connection
+        assert connection is not None
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            trusted = leaves_connection_sound(error) or not is_disk_trouble(error)
+        except sqlite3.Error:
+            trusted = False
+        if not trusted:
+            self._connection = None
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _usable_connection(self) -> sqlite3.Connection:
+        """Return the connection; a new one is counted anew, since a commit that reported an error may yet be there."""
+        if self._connection is not None:
+            return self._connection
+        try:
+            connection = self._connect()
+        except OutboxUnusable as error:
+            if error.__cause__ is not None and is_damage(error.__cause__):
+                raise
+            raise DiskUnavailable(str(error)) from error
+        try:
+            self.ledger = load_ledger(connection, self.queries)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._connection = connection
+        self._reopened = True
+        log.info("outbox_reopened", sequence_high=self.ledger.sequence_high)
+        return connection
+
+
+def _apply(request: Request[Any], transaction: Transaction) -> object:
+    try:
+        return request.apply(transaction)
+    except SubmissionError as refusal:  # raised before anything was written
+        return refusal
+
+
+def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> object:
+    connection = transaction.connection
+    before = copy(transaction.ledger), transaction.work_added, transaction.pruned
+    connection.execute("SAVEPOINT request")
+    try:
+        outcome = _apply(request, transaction)
+    except _OWN_FAULTS as error:
+        if is_disk_trouble(error) or is_damage(error):
+            raise
+        connection.execute("ROLLBACK TO request")
+        transaction.ledger, transaction.work_added, transaction.pruned = before
+        outcome = RequestInvalid(f"can't be stored: {error}") if isinstance(error, UnicodeEncodeError) else error
+    connection.execute("RELEASE request")
+    return outcome

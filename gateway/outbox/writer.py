@@ -1,0 +1,232 @@
+"""The one thread that writes: everything that waits goes to disk in one transaction, with one sync.
+
+A future resolves only after COMMIT (WAL, synchronous=FULL). A full or failing
+disk fails the requests that waited and the thread lives on; damage, or an error
+nobody foresaw, ends the thread and with it the process (crash-only).
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from gateway.errors import DiskUnavailable, IntakeFull, Stopping, Unavailable
+from gateway.outbox.pruning import Keeping
+from gateway.outbox.requests import Prune, Request
+from gateway.outbox.store import Store
+from gateway.ports import Clock, Meter
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+# Above the largest limits.in_flight_max (10,000), so that the intake's own bound is the one that is felt.
+WAITING_MAX = 16_384
+# From the last fruitless pruning step to the next; while steps bear fruit they follow each other between groups.
+PRUNE_EVERY_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[T]):
+    """A request, who waits for it, and what came of it."""
+
+    request: Request[T]
+    future: "asyncio.Future[T]"
+    outcome: object = None
+
+
+class Writer:
+    """Runs a Store in its own thread. ``submit`` is for the event loop that ``start`` was called on."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        group_max: int,
+        keeping: Keeping,
+        clock: Clock,
+        meter: Meter,
+        on_work: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._group_max = group_max
+        self._keeping = keeping
+        self._clock = clock
+        self._meter = meter
+        self._on_work = on_work
+        self._queue: queue.SimpleQueue[_Waiting[Any] | None] = queue.SimpleQueue()
+        self._admission = threading.Lock()  # nothing may be queued behind the end mark
+        self._stopping = False
+        self._started = False
+        self._unresolved = 0
+        self._group: list[_Waiting[Any]] = []  # in work
+        self._next_prune_at = 0.0
+        self._failure: BaseException | None = None
+        self._broken = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox-writer", daemon=True)
+
+    # --- for the event loop ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; its results go to the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._next_prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+        self._started = True
+        self._thread.start()
+
+    def submit(self, request: Request[T]) -> "asyncio.Future[T]":
+        """Queue a request. Cancelling the future does not undo it. Raises Unavailable when nothing more is taken."""
+        assert self._started, "start() comes first"
+        if self._unresolved >= WAITING_MAX:
+            raise IntakeFull(f"{self._unresolved} requests wait for the disk")
+        waiting = _Waiting(request, self._loop.create_future())
+        with self._admission:
+            if self._stopping:
+                raise Stopping("the outbox is closed")
+            self._queue.put(waiting)
+        self._unresolved += 1
+        return waiting.future
+
+    async def failed(self) -> None:
+        """Raise what ended the thread; never return otherwise."""
+        await self._broken.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    def _resolve(self, group: Sequence[_Waiting[Any]], work_added: bool) -> None:  # noqa: FBT001  call_soon passes by position
+        self._unresolved -= len(group)
+        if work_added:
+            self._on_work()
+        for waiting in group:
+            future, outcome = waiting.future, waiting.outcome
+            if future.done():  # cancelled: the device is recognised by its id when it sends again
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    # --- for any thread -------------------------------------------------------------------------------
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish what was queued, checkpoint and close. Returns whether that was done in time."""
+        with self._admission:
+            self._stopping = True
+            self._queue.put(None)
+        if not self._started:
+            self._store.close()
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # --- the thread -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with contextlib.ExitStack() as at_end:
+            at_end.push(self._end)
+            self._serve()
+
+    def _serve(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._gather()
+            if self._group:
+                self._commit(self._group)
+                self._group = []
+            if not ended and self._clock.monotonic() >= self._next_prune_at:
+                self._prune()
+
+    def _gather(self) -> bool:
+        """Wait for a request or the time to prune; take along what else waits. Returns whether the end mark came."""
+        wait_s = min(PRUNE_EVERY_S, max(0.0, self._next_prune_at - self._clock.monotonic()))
+        with contextlib.suppress(queue.Empty):
+            waiting = self._queue.get(timeout=wait_s)
+            while waiting is not None:
+                self._group.append(waiting)
+                if len(self._group) >= self._group_max:
+                    return False
+                waiting = self._queue.get_nowait()
+            return True
+        return False
+
+    def _commit(self, group: Sequence[_Waiting[Any]]) -> None:
+        started = self._clock.monotonic()
+        try:
+            committed = self._store.transact([waiting.request for waiting in group])
+        except DiskUnavailable as error:
+            self._fail(group, error)
+            return
+        self._meter.observe("gateway_outbox_commit_seconds", self._clock.monotonic() - started)
+        self._meter.observe("gateway_outbox_commit_group_size", len(group))
+        self._count_pruned(committed.pruned)
+        for waiting, outcome in zip(group, committed.outcomes, strict=True):
+            waiting.outcome = outcome
+        self._post(group, work_added=committed.work_added)
+
+    def _fail(self, group: Sequence[_Waiting[Any]], error: DiskUnavailable) -> None:
+        """Refuse what takes space and try the rest alone: marks and commands may still fit into a full file."""
+        log.warning("outbox_write_failed", error=str(error), requests=len(group))
+        smaller = [waiting for waiting in group if not waiting.request.takes_space]
+        if len(smaller) == len(group):
+            refused, smaller = smaller, []
+        else:
+            refused = [waiting for waiting in group if waiting.request.takes_space]
+        for waiting in refused:
+            waiting.outcome = _for_one(error)
+        self._post(refused)
+        if smaller:
+            self._commit(smaller)
+
+    def _prune(self) -> None:
+        try:
+            committed = self._store.transact([Prune(keeping=self._keeping, now=self._clock.now())])
+            busy = committed.outcomes[0] != 0 or self._store.vacuum_step()
+            self._count_pruned(committed.pruned)
+        except DiskUnavailable as error:
+            log.warning("outbox_prune_failed", error=str(error))
+            busy = False
+        if not busy:
+            self._next_prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+
+    def _count_pruned(self, pruned: int) -> None:
+        if pruned:
+            self._meter.count("gateway_outbox_pruned_total", pruned)
+
+    def _post(self, group: Sequence[_Waiting[Any]], *, work_added: bool = False) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._resolve, group, work_added)
+
+    def _end(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> bool:
+        """Close the file; nobody is left waiting. An error is handed to those who await :meth:`failed`."""
+        with self._admission:
+            self._stopping = True
+        left = list(self._group)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting = self._queue.get_nowait()
+                left += [] if waiting is None else [waiting]
+        for waiting in left:
+            waiting.outcome = Stopping("the outbox has ended; the gateway restarts")
+        self._post(left)
+        self._store.close()
+        if error is not None:
+            log.error("outbox_writer_ended", error=repr(error))
+            self._failure = error
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._broken.set)
+        return True
+
+
+def _for_one(error: DiskUnavailable) -> Unavailable:
+    """Return the error anew: one exception raised in many tasks would gather all their tracebacks."""
+    mine = DiskUnavailable(error.detail)
+    mine.__cause__ = error.__cause__
+    return mine

@@ -1,0 +1,49 @@
+"""Settings: defaults < TOML file < environment < command line → one frozen :class:`Settings`.
+
+``sections`` owns every key; ``loading`` reports every mistake at once, each with where it stands and how to
+mend it. pydantic validates; pydantic-settings is not used, since it neither knows the line of a key nor
+reports the mistakes of all sources together (docs/decisions).
+"""
+
+from gateway.settings.describing import SettingRow, describe
+from gateway.settings.forms import HostPort, parse_listen
+from gateway.settings.loading import load_settings
+from gateway.settings.problems import Problem, SettingsInvalid
+from gateway.settings.sections import (
+    MIB,
+    PRIVATE_NETWORKS,
+    AdminSettings,
+    CloudSettings,
+    GatewaySettings,
+    HttpSettings,
+    LimitsSettings,
+    ModelSettings,
+    OutboxSettings,
+    Provenance,
+    Section,
+    Settings,
+    UrlFetchSettings,
+)
+
+__all__ = [
+    "MIB",
+    "PRIVATE_NETWORKS",
+    "AdminSettings",
+    "CloudSettings",
+    "GatewaySettings",
+    "HostPort",
+    "HttpSettings",
+    "LimitsSettings",
+    "ModelSettings",
+    "OutboxSettings",
+    "Problem",
+    "Provenance",
+    "Section",
+    "SettingRow",
+    "Settings",
+    "SettingsInvalid",
+    "UrlFetchSettings",
+    "describe",
+    "load_settings",
+    "parse_listen",
+]

@@ -1,0 +1,111 @@
+"""From pydantic's errors to sentences: what is wrong with one value, and how to write it rightly."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from ipaddress import ip_network
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from gateway.settings.given import Given, Layer
+from gateway.settings.keys import Kind, choices, kind, leaves, range_text
+from gateway.settings.problems import Problem
+
+_WANTED = {
+    Kind.TEXT: "must be text",
+    Kind.PATH: "must be a path, as text",
+    Kind.WHOLE: "must be a whole number",
+    Kind.NUMBER: "must be a number",
+    Kind.SWITCH: "must be true or false",
+    Kind.LIST: "must be a list of texts",
+}
+_LIST_EXAMPLES = {"allowed_networks": ["192.168.10.0/24"]}
+_BOUND_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+
+
+def problem_of(error: ErrorDetails, given: Given) -> Problem:
+    """Return what a validation error of ``given`` means to a person."""
+    field = leaves()[given.key]
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if error["type"] == "setting":
+        return given.problem(context["text"], context["cure"])
+    if error["type"] in _BOUND_ERRORS:
+        return _out_of_range(given, field)
+    if error["type"] == "literal_error":
+        return _not_a_choice(given, field)
+    if error["type"] == "string_too_long":
+        return given.problem(f"is longer than {context['max_length']} characters", "Shorten it.")
+    element = _element(error, given)
+    if element is not None:
+        return _bad_element(given, element)
+    return given.problem(_wanted(given, field), _by_example(given, field))
+
+
+def _wanted(given: Given, field: FieldInfo) -> str:
+    if isinstance(given.value, float) and kind(field) is Kind.NUMBER:
+        return "must be a finite number"
+    return _WANTED[kind(field)]
+
+
+def _by_example(given: Given, field: FieldInfo) -> str:
+    value: object = field.default
+    if kind(field) is Kind.LIST:
+        value = _LIST_EXAMPLES.get(given.key[-1], ["camera.example"])
+    elif kind(field) in {Kind.TEXT, Kind.PATH} and not isinstance(given.value, dict | list):
+        value = str(given.value)
+    elif kind(field) in {Kind.WHOLE, Kind.NUMBER} and isinstance(given.value, str) and _digits(given.value):
+        value = int(given.value)
+    return (
+        f"Write {given.assignment(value)} (the quotes count)."
+        if _quotes_count(given)
+        else f"Write {given.assignment(value)}."
+    )
+
+
+def _digits(text: str) -> bool:
+    return re.fullmatch(r"\d{1,12}", text) is not None
+
+
+def _quotes_count(given: Given) -> bool:
+    return given.layer is Layer.FILE and kind(leaves()[given.key]) in {Kind.TEXT, Kind.PATH}
+
+
+def _out_of_range(given: Given, field: FieldInfo) -> Problem:
+    return given.problem(
+        f"is out of range: {range_text(field)}",
+        f"Choose a value in that range, or leave it out: the default is {given.assignment(field.default)}.",
+    )
+
+
+def _not_a_choice(given: Given, field: FieldInfo) -> Problem:
+    known = choices(field)
+    close = get_close_matches(str(given.value).lower(), known, n=1, cutoff=0.5)
+    example = close[0] if close else field.default
+    return given.problem(
+        f"is not one of {', '.join(known)}", f"Write one of these, for example {given.assignment(example)}."
+    )
+
+
+def _element(error: ErrorDetails, given: Given) -> int | None:
+    """Return the index of the array element that is wrong, if it is one."""
+    at = error["loc"][len(given.key) :]
+    return at[0] if at and isinstance(at[0], int) else None
+
+
+def _bad_element(given: Given, index: int) -> Problem:
+    assert isinstance(given.value, list)
+    element = given.value[index]
+    where = given.element_places[index] if index < len(given.element_places) else given.where
+    if given.key[-1] != "allowed_networks" or not isinstance(element, str):
+        example = given.assignment(_LIST_EXAMPLES.get(given.key[-1], ["camera.example"]))
+        return given.problem("must be a list of texts", f"Put each in quotes: {example}.", where=where, value=element)
+    return given.problem("is not a network", _network_cure(element), where=where, value=element)
+
+
+def _network_cure(text: str) -> str:
+    try:
+        return f'The network that holds it is "{ip_network(text, strict=False)}".'
+    except ValueError:
+        return 'Write an address and a prefix length, for example "192.168.10.0/24" or "fd00::/8".'

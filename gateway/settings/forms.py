@@ -1,0 +1,116 @@
+"""The written forms that settings take: listen addresses, proxies, gateway ids.
+
+Pure. Each ``check_*`` returns the text unchanged or raises a :class:`PydanticCustomError` of type ``setting``
+whose context has ``text`` (what is wrong) and ``cure`` (a sentence with an example).
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from pydantic_core import PydanticCustomError
+
+GATEWAY_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")  # what IoT Hub allows in a device id, less what needs quoting
+
+_BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\]:(?P<port>\d+)")
+_HOST_PORT = re.compile(r"(?P<host>[^:\[\]/\s@]*):(?P<port>\d+)")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_PROXY = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^:@/\s]+)(?::(?P<password>[^/\s]*))?@)?(?P<address>[^/\s@]+)/?"
+)
+_LISTEN_EXAMPLES = '"127.0.0.1:8080" for this machine alone, ":8080" for every network it is in, "[::1]:8080" for IPv6'
+_PROXY_CURE = 'Write it as "http://proxy.example:3128", or "http://user:password@proxy.example:3128".'
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """An address to listen on or connect to. An empty ``host`` is every interface; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @property
+    def is_every_interface(self) -> bool:
+        return self.host in {"", "0.0.0.0", "::"}  # noqa: S104 -- recognised here, bound nowhere
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def invalid(text: str, cure: str) -> PydanticCustomError:
+    """Return the error that a form check raises."""
+    return PydanticCustomError("setting", "{text}", {"text": text, "cure": cure})
+
+
+def parse_listen(text: str) -> HostPort:
+    """Return what a listen setting means. Raises PydanticCustomError (a ValueError) with the cure."""
+    found = _BRACKETED.fullmatch(text) or _HOST_PORT.fullmatch(text)
+    if found is None:
+        raise invalid(_listen_fault(text), f"Write host:port: {_LISTEN_EXAMPLES}.")
+    host, port = found["host"], int(found["port"])
+    if port > 65535:
+        raise invalid(
+            f"port {port} does not exist", "Choose a port from 1 to 65535, or 0 to let the system choose one."
+        )
+    if not _is_host(host, bracketed=text.startswith("[")):
+        raise invalid(f'"{host}" is no host name or address', f"Write host:port: {_LISTEN_EXAMPLES}.")
+    return HostPort(host, port)
+
+
+def check_listen(text: str) -> str:
+    """Accept ``host:port``, ``[::1]:8080`` and ``:8080``."""
+    parse_listen(text)
+    return text
+
+
+def _listen_fault(text: str) -> str:
+    if "://" in text:
+        return "is a URL, not an address to listen on"
+    if text.isdigit():
+        return "is a port without a host"
+    if text.count(":") > 1 and "[" not in text:
+        return "is an IPv6 address without brackets or without a port"
+    if ":" not in text:
+        return "has no port"
+    return "is not host:port"
+
+
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    if not bracketed:
+        return not host or _HOST_NAME.fullmatch(host) is not None
+    try:
+        return ip_address(host.partition("%")[0]).version == 6
+    except ValueError:
+        return False
+
+
+def check_gateway_id(text: str) -> str:
+    """Accept 1 to 128 characters of ``A-Z a-z 0-9 . _ : @ -``, or nothing (then the host's name is taken)."""
+    if text and not GATEWAY_ID.fullmatch(text):
+        raise invalid(
+            "has characters or a length that no gateway id may have",
+            'Use 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -, for example "greenhouse-3".',
+        )
+    return text
+
+
+def check_proxy(text: str) -> str:
+    """Accept ``http://[user:password@]host:port``, or nothing. Faults never quote the text: it may hold a password."""
+    if not text:
+        return text
+    found = _PROXY.fullmatch(text)
+    if found is None:
+        raise invalid("is not the URL of a proxy", _PROXY_CURE)
+    if found["scheme"].lower() != "http":
+        raise invalid("is not an http:// proxy; the tunnel itself is TLS to the hub", _PROXY_CURE)
+    address = _BRACKETED.fullmatch(found["address"]) or _HOST_PORT.fullmatch(found["address"])
+    if address is None or not address["host"] or not 0 < int(address["port"]) < 65536:
+        raise invalid("has no host and port", _PROXY_CURE)
+    return text

@@ -1,0 +1,350 @@
+"""Every setting: its key, type, bounds, default and the reason for it.
+
+This is the one place for all of them: ``config/gateway.toml`` and ``config/gateway.schema.json`` are
+generated from it (``python -m gateway.settings.generate``). Units stand last in a key. Values are frozen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic.config import JsonDict
+
+from gateway.settings.forms import check_gateway_id, check_listen, check_proxy
+from gateway.settings.problems import Problem
+
+MIB = 1024 * 1024
+
+Network = IPv4Network | IPv6Network
+
+# Where the sites' own devices are: loopback, RFC 1918, RFC 3927 and their IPv6 likes (RFC 4193, RFC 4291).
+PRIVATE_NETWORKS: tuple[Network, ...] = (
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("169.254.0.0/16"),
+    IPv6Network("::1/128"),
+    IPv6Network("fc00::/7"),
+    IPv6Network("fe80::/10"),
+)
+
+Listen = Annotated[str, AfterValidator(check_listen)]
+
+# Secrets are fields with repr=False: hidden from listings and errors too. JSON Schema's word for it is writeOnly.
+_WRITE_ONLY: JsonDict = {"writeOnly": True}
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class GatewaySettings(Section):
+    """Who this gateway is, where its data lives, how it logs."""
+
+    id: Annotated[str, AfterValidator(check_gateway_id)] = Field(
+        default="",
+        description="Names this gateway in every message to the cloud. 1 to 128 of A-Z a-z 0-9 . _ : @ -. "
+        "Empty: the host's name.",
+    )
+    data_dir: Path = Field(
+        default=Path("data"),
+        description="Where the outbox and its lock live; made when absent. Unset: the first folder of $STATE_DIRECTORY "
+        "(systemd sets it), else ./data where the gateway was started.",
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        default="auto", description="auto: human on a terminal, JSON lines otherwise (for journald, Docker, files)."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least serious messages to log. debug tells each submission's steps."
+    )
+
+
+class LimitsSettings(Section):
+    """How much one process may take. Pixel cap, worker count, bytes in flight and queues derive from the budget."""
+
+    memory_budget_mb: int = Field(
+        default=256,
+        ge=128,
+        le=65536,
+        description="MiB for the gateway's own process. Half of a 512 MB board; admits 12-megapixel photographs with "
+        "four workers. The cloud SDK's child process comes on top.",
+    )
+    image_bytes_max: int = Field(
+        default=8 * MIB,
+        ge=1024,
+        le=256 * MIB,
+        description="Bytes of one encoded picture. Phones send 5 to 6 MB; twice the Custom Vision container's 4 MiB.",
+    )
+    reading_bytes_max: int = Field(
+        default=64 * 1024,
+        ge=64,
+        le=128 * 1024,
+        description="Bytes of one submission of readings. Below half of IoT Hub's 256 KB, so that each fits a message.",
+    )
+    in_flight_max: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="Submissions being read or worked on. More waiting only adds latency: one core serves about 30 "
+        "pictures a second. Beyond it devices get 503 and retry.",
+    )
+    submit_timeout_s: float = Field(
+        default=30,
+        gt=0,
+        le=600,
+        description="Seconds from a complete submission to its answer. Below the 60 s at which many clients give up.",
+    )
+
+
+class ModelSettings(Section):
+    """Which model classifies the pictures."""
+
+    path: Path = Field(
+        default=Path("models/fruit"),
+        description="A folder with model.tflite and labels.txt, a Custom Vision export's zip, or its app/ folder. "
+        "Unset: the demo model that comes with the gateway.",
+    )
+    name: str = Field(
+        default="", max_length=128, description="The model's name in every result. Empty: the folder's or zip's name."
+    )
+    runtime: Literal["auto", "litert", "tflite-runtime"] = Field(
+        default="auto", description="auto prefers LiteRT, which runs quantised models ten times faster."
+    )
+    preprocessing: Literal["auto", "custom-vision", "metadata", "bundle"] = Field(
+        default="auto",
+        description="How a picture becomes the model's input. auto: bundle.toml beside the model, else TFLite "
+        "metadata, else the custom-vision preset. What was chosen is said at start.",
+    )
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Interpreters, each with its own thread. 0: one per core within the memory budget.",
+    )
+
+
+class UrlFetchSettings(Section):
+    """Pictures fetched by the gateway for a client (the /url routes). Off unless hosts are allowed."""
+
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description='Hosts that may be fetched from, for example ["cam1.example"]. Empty: the /url routes are off.',
+    )
+    allowed_networks: tuple[Network, ...] = Field(
+        default=(), description='Private ranges that allowed hosts may resolve to, for example ["192.168.10.0/24"].'
+    )
+    timeout_s: float = Field(default=10, gt=0, le=60, description="Seconds for one fetch; the client waits for it.")
+
+
+class HttpSettings(Section):
+    """The face towards devices that speak HTTP."""
+
+    enabled: bool = Field(default=True, description="Whether to serve devices over HTTP.")
+    listen: Listen = Field(
+        default="127.0.0.1:8080",
+        description='host:port. 127.0.0.1:8080 is this machine alone, ":8080" every network it is in, "[::1]:8080" '
+        "IPv6; port 0 lets the system choose. There is no authentication: open it to trusted networks only.",
+    )
+    allowed_networks: tuple[Network, ...] = Field(
+        default=(),
+        description='Clients that are served, for example ["127.0.0.0/8", "192.168.0.0/16"]. Empty: all that reach it.',
+    )
+    header_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        le=300,
+        description="Seconds for a request's head: a Wio Terminal on weak Wi-Fi needs some, a slowloris wants minutes.",
+    )
+    body_timeout_s: float = Field(
+        default=30,
+        gt=0,
+        le=600,
+        description="Seconds for a request's body: 8 MiB at 2.2 Mbit/s, or 100 kB at 27 kbit/s.",
+    )
+    idle_timeout_s: float = Field(
+        default=75, gt=0, le=3600, description="Seconds that a kept connection may be silent between requests."
+    )
+    connections_max: int = Field(
+        default=256, ge=1, le=100_000, description="Open connections. Each costs a file descriptor of the usual 1024."
+    )
+    url_fetch: UrlFetchSettings = UrlFetchSettings()
+
+
+class AdminSettings(Section):
+    """The face towards operators: /metrics, API docs, health detail. Apart from the devices' on purpose."""
+
+    enabled: bool = Field(default=True, description="Whether to serve it.")
+    listen: Listen = Field(
+        default="127.0.0.1:8081", description="host:port, as http.listen. Loopback, because it has no authentication."
+    )
+
+
+class OutboxSettings(Section):
+    """What is on disk: events that wait for the cloud, and those kept for local reading. Full means refuse (503)."""
+
+    rows_max: int = Field(
+        default=525_600,
+        ge=10,
+        description="Events in the file. A year of one result a minute; at about 1 kB a row half a gigabyte.",
+    )
+    bytes_max: int = Field(
+        default=1024 * MIB,
+        ge=MIB,
+        description="Bytes of the file. Leaves room on an 8 GB card; SQLite itself keeps to it.",
+    )
+    delivered_keep_h: float = Field(
+        default=72,
+        ge=0,
+        description="Hours that delivered events stay for local reading: a long weekend. Then they are pruned.",
+    )
+    id_keep_days: float = Field(
+        default=30,
+        ge=0,
+        description="Days that the id of a pruned event still recognises a redelivery (about 100 bytes each).",
+    )
+    refusals_max: int = Field(
+        default=1000, ge=0, description="Refused submissions kept for the operator to look at; the oldest go first."
+    )
+    group_commit_max: int = Field(
+        default=128,
+        ge=1,
+        le=1024,
+        description="Submissions in one commit (one fsync). More gains little and delays the first.",
+    )
+
+
+class CloudSettings(Section):
+    """Azure IoT Hub. Nothing set: the gateway buffers. A connection string, or X.509 with four keys."""
+
+    connection_string: str = Field(
+        default="",
+        description="A device's connection string: HostName=...;DeviceId=...;SharedAccessKey=.... Secret: better "
+        "$IOTHUB_DEVICE_CONNECTION_STRING, or connection_string_file.",
+        repr=False,
+        json_schema_extra=_WRITE_ONLY,
+    )
+    connection_string_file: Path | None = Field(
+        default=None,
+        description="A file that holds the connection string and nothing else; readable by the gateway's user only.",
+    )
+    hostname: str = Field(default="", description="X.509: the hub, for example myhub.azure-devices.net.")
+    device_id: str = Field(default="", description="X.509: the device's id in the hub; the certificate's common name.")
+    certificate_file: Path | None = Field(default=None, description="X.509: the device's certificate chain, PEM.")
+    key_file: Path | None = Field(default=None, description="X.509: the certificate's private key, PEM, not encrypted.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM of the authority that signed the hub's certificate: for edge gateways and stand-ins.",
+    )
+    proxy: Annotated[str, AfterValidator(check_proxy)] = Field(
+        default="",
+        description="http://[user:password@]host:port of a proxy that knows CONNECT. Sites that allow port 443 only "
+        "need transport = websockets too. Secret when it has a password: better proxy_file.",
+        repr=False,
+        json_schema_extra=_WRITE_ONLY,
+    )
+    proxy_file: Path | None = Field(default=None, description="A file that holds the proxy's URL and nothing else.")
+    transport: Literal["mqtt", "websockets"] = Field(
+        default="mqtt", description="mqtt uses port 8883, websockets port 443. Both are TLS."
+    )
+    batch_bytes_max: int = Field(
+        default=4096,
+        ge=1024,
+        le=240 * 1024,
+        description="Bytes of one message, properties included. IoT Hub bills blocks of 4 KB.",
+    )
+    drain_batch_bytes_max: int = Field(
+        default=4096,
+        ge=1024,
+        le=240 * 1024,
+        description="The same while a backlog drains after an outage. Larger drains faster under the hub's throttle.",
+    )
+    batch_wait_s: float = Field(
+        default=1, ge=0, le=3600, description="Seconds to wait for more events before a batch leaves."
+    )
+    messages_per_s_max: float = Field(
+        default=50,
+        gt=0,
+        le=10_000,
+        description="Messages a second. Half of the 100/s of an S1 hub, which other devices share.",
+    )
+    window: int = Field(
+        default=16,
+        ge=1,
+        le=16,
+        description="Messages sent and not yet acknowledged. The SDK hangs beyond 20; 16 is fastest.",
+    )
+    keep_alive_s: int = Field(
+        default=15, ge=5, le=300, description="Seconds between MQTT pings. A dead link is seen after twice that."
+    )
+    send_timeout_s: float = Field(
+        default=12,
+        gt=0,
+        le=300,
+        description="Seconds for an acknowledgement, then the session is replaced. The SDK has no such limit.",
+    )
+    connect_timeout_s: float = Field(
+        default=30, gt=0, le=300, description="Seconds for a session to be accepted. Must be above keep_alive_s."
+    )
+    backoff_initial_s: float = Field(
+        default=1, gt=0, le=3600, description="Seconds before the second try; doubled each time, with full jitter."
+    )
+    backoff_max_s: float = Field(
+        default=60,
+        gt=0,
+        le=86_400,
+        description="The most seconds between tries. The uplink's return is noticed within that.",
+    )
+
+    @property
+    def uses_x509(self) -> bool:
+        """Whether a certificate proves who we are."""
+        return bool(self.hostname and self.device_id and self.certificate_file and self.key_file)
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a hub to talk to; if not, the gateway buffers."""
+        return bool(self.connection_string) or self.uses_x509
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where values came from (dotted key → place; absent: the default), and what is unwise though not wrong."""
+
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    warnings: tuple[Problem, ...] = ()
+
+
+class Settings(Section):
+    """All settings of one gateway: whole, checked, frozen. :func:`gateway.settings.load_settings` makes it."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    limits: LimitsSettings = LimitsSettings()
+    model: ModelSettings = ModelSettings()
+    http: HttpSettings = HttpSettings()
+    admin: AdminSettings = AdminSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    cloud: CloudSettings = CloudSettings()
+
+    _provenance: Provenance = PrivateAttr(default_factory=Provenance)
+
+    @property
+    def provenance(self) -> Provenance:
+        return self._provenance
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What the operator should know though it stops nothing, for example a secret that others can read."""
+        return self._provenance.warnings
+
+    def with_provenance(self, provenance: Provenance) -> "Settings":
+        """Return the same values, saying where they came from."""
+        copy = self.model_copy()
+        copy._provenance = provenance  # noqa: SLF001 -- our own class's
+        return copy

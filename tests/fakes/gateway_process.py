@@ -1,0 +1,146 @@
+"""A real gateway in a process of its own: the demo model, free ports, a data directory of the test's."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO_MODEL = ROOT / "config" / "models" / "fruit"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+
+
+class GatewayProcess:
+    """Starts ``gateway run`` and knows where it listens. Use as a context manager; ``kill`` is kill -9 of all of it."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+        supervised: bool = True,
+        model: Path = DEMO_MODEL,
+    ) -> None:
+        self.data_dir = data_dir
+        self.log_file = data_dir.parent / f"{data_dir.name}.log"
+        self._arguments = [*arguments, *([] if supervised else ["--unsupervised"])]
+        self._environment = {
+            "GATEWAY_GATEWAY__DATA_DIR": str(data_dir),
+            "GATEWAY_GATEWAY__ID": "gw-test",
+            "GATEWAY_HTTP__LISTEN": "127.0.0.1:0",
+            "GATEWAY_ADMIN__LISTEN": "127.0.0.1:0",
+            "GATEWAY_MODEL__PATH": str(model),
+            **(environment or {}),
+        }
+        self._process: subprocess.Popen[str] | None = None
+        self.banner = ""
+        self.http = ""
+        self.admin = ""
+
+    def start(self) -> Self:
+        """Return when the banner is out, that is when devices are served."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_", "IOTHUB_"))}
+        with self.log_file.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "run", *self._arguments],
+                cwd=ROOT,
+                env=inherited | self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        self._read_banner()
+        return self
+
+    def _read_banner(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        lines = []
+        deadline = time.monotonic() + START_TIMEOUT_S
+        for line in self._process.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+            assert time.monotonic() < deadline, "no banner in time"
+        self.banner = "".join(lines)
+        assert "Ctrl-C" in self.banner, f"the gateway did not start:\n{self.banner}{self.log_file.read_text()[-3000:]}"
+        urls = re.findall(r"http://127\.0\.0\.1:\d+", self.banner)
+        self.http = urls[0]
+        self.admin = urls[1] if len(urls) > 1 else ""
+
+    @property
+    def pid(self) -> int:
+        """The parent's; see ``worker_pid``."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def worker_pid(self) -> int:
+        """The process that serves."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return int(children[0]) if children else self.pid
+
+    def kill(self) -> None:
+        """Kill -9 every process of the gateway at once and wait for the end."""
+        assert self._process is not None
+        for pid in (*self._descendants(self.pid), self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(STOP_TIMEOUT_S)
+        self._close()
+
+    def stop(self) -> int:
+        """Stop as Ctrl-C does; returns the exit code. Fails when that takes longer than Docker would wait."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        self._close()
+        return code
+
+    def wait(self, timeout_s: float) -> int:
+        """Return the exit code of a gateway that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def running(self) -> bool:
+        """Tell whether the parent is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def _descendants(self, pid: int) -> list[int]:
+        found: list[int] = []
+        with contextlib.suppress(FileNotFoundError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                found += [int(child), *self._descendants(int(child))]
+        return found
+
+    def _close(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def post_picture(self, data: bytes, *, key: str | None = None, timeout_s: float = 30) -> requests.Response:
+        """Send a picture by the native API."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return requests.post(f"{self.http}/v1/devices/cam-1/images", data=data, headers=headers, timeout=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.running():
+            self.stop() if kind is None else self.kill()

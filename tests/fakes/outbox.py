@@ -1,0 +1,264 @@
+"""An outbox in memory with the behaviour of the real one; the contract suite runs on both.
+
+Beyond the ports it has switches for faults: ``disk_fails`` (every write raises
+DiskUnavailable and stores nothing) and ``rows_max`` (OutboxFull).
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from gateway.errors import DiskUnavailable, OutboxFull, SubmissionIdReused
+from gateway.messages import (
+    Command,
+    CommittedItem,
+    Epoch,
+    Event,
+    EventDraft,
+    EventState,
+    IdReuse,
+    Kind,
+    OutboxState,
+    Reading,
+    Receipt,
+    Refusal,
+    Tombstone,
+    Transport,
+)
+
+
+class MemoryOutbox:
+    """EventStore, PendingQueue, CommitSignal, CommandStore and EventReader, without a disk."""
+
+    def __init__(
+        self,
+        *,
+        epoch: str = "0190b6f0-0000-7000-8000-000000000001",
+        rows_max: int = 1_000_000,
+        refusals_max: int = 1000,
+    ) -> None:
+        self.events: dict[int, Event] = {}
+        self.refusals: list[Refusal] = []
+        self.commands: dict[str, Command] = {}
+        self.tombstones: dict[int, Tombstone] = {}  # undelivered
+        self.delivered_tombstones: list[Tombstone] = []
+        self.disk_fails = False
+        self.rows_max = rows_max
+        self.refusals_max = refusals_max
+        self._epoch = Epoch(epoch=epoch, predecessor=None, predecessor_last_sequence=None)
+        self._sequence_high = 0
+        self._tombstone_high = 0
+        self._work = asyncio.Event()
+        self._crashes: dict[str, int] = {}
+
+    # --- EventStore -----------------------------------------------------------------------------------
+
+    async def recall(self, device_id: str, submission_id: str, payload_sha256: str) -> Receipt | None:
+        first = [e for e in self._same_id(device_id, submission_id) if e.payload_sha256 == payload_sha256]
+        return _receipt(first, duplicate=True) if first else None
+
+    async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
+        self._check_disk()
+        head = drafts[0]
+        first = await self.recall(head.device_id, head.submission_id, head.payload_sha256)
+        if first is not None:
+            return first
+        reused = any(True for _ in self._same_id(head.device_id, head.submission_id))
+        if reused and head.on_id_reuse is IdReuse.REJECT:
+            raise SubmissionIdReused(f"device {head.device_id} used id {head.submission_id} before for other bytes")
+        if len(self.events) + len(drafts) > self.rows_max:
+            raise OutboxFull(f"the outbox holds {len(self.events)} events of {self.rows_max}")
+        stored = [self._store(draft, id_reused=reused) for draft in drafts]
+        self._work.set()
+        return _receipt(stored, duplicate=False)
+
+    async def record_refusal(self, refusal: Refusal) -> None:
+        self._check_disk()
+        self.refusals.append(refusal)
+        del self.refusals[: max(0, len(self.refusals) - self.refusals_max)]
+
+    # --- PendingQueue ---------------------------------------------------------------------------------
+
+    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
+        found = (e for s, e in sorted(self.events.items()) if s > after_sequence and e.state is EventState.PENDING)
+        return tuple(found)[:limit]
+
+    async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
+        return tuple(t for _, t in sorted(self.tombstones.items()))[:limit]
+
+    async def mark_delivered(self, sequences: Sequence[int], tombstone_ids: Sequence[int]) -> None:
+        self._check_disk()
+        for sequence in sequences:
+            self._move(sequence, EventState.PENDING, EventState.DELIVERED)
+        for tombstone_id in tombstone_ids:
+            tombstone = self.tombstones.pop(tombstone_id, None)
+            if tombstone is not None:
+                self.delivered_tombstones.append(tombstone)
+
+    async def mark_dead(self, sequence: int, reason: str) -> None:
+        self._check_disk()
+        if self._move(sequence, EventState.PENDING, EventState.DEAD, dead_reason=reason):
+            self._bury(sequence, sequence, reason)
+            self._work.set()
+
+    async def state(self) -> OutboxState:
+        by_state = {state: [e for e in self.events.values() if e.state is state] for state in EventState}
+        oldest = min(by_state[EventState.PENDING], key=lambda e: e.sequence, default=None)
+        return OutboxState(
+            epoch=self._epoch,
+            sequence_high=self._sequence_high,
+            pending=len(by_state[EventState.PENDING]),
+            delivered=len(by_state[EventState.DELIVERED]),
+            dead=len(by_state[EventState.DEAD]),
+            refusals=len(self.refusals),
+            tombstones_pending=len(self.tombstones),
+            bytes_used=1024 * len(self.events),
+            oldest_pending_received_at=oldest.received_at if oldest else None,
+        )
+
+    # --- CommitSignal, EventReader, CommandStore ------------------------------------------------------
+
+    async def wait_for_work(self) -> None:
+        await self._work.wait()
+        self._work.clear()
+
+    async def find_event(self, device_id: str, item_id: str) -> Event | None:
+        found = [e for e in self.events.values() if e.device_id == device_id and e.item_id == item_id]
+        return max(found, key=lambda e: e.sequence, default=None)
+
+    async def store_command(self, command: Command) -> bool:
+        self._check_disk()
+        return self.commands.setdefault(command.command_id, command) is command
+
+    # --- beyond the ports, as the real one has them ---------------------------------------------------
+
+    async def requeue(self, sequences: Sequence[int] | None = None) -> int:
+        self._check_disk()
+        wanted = list(self.events) if sequences is None else sequences
+        moved = [s for s in wanted if self._move(s, EventState.DEAD, EventState.PENDING, dead_reason=None)]
+        for sequence in moved:
+            self._exhume(sequence)
+        if moved:
+            self._work.set()
+        return len(moved)
+
+    async def record_crash(self, payload_hashes: Sequence[str]) -> None:
+        self._check_disk()
+        for payload_sha256 in payload_hashes:
+            self._crashes[payload_sha256] = self._crashes.get(payload_sha256, 0) + 1
+
+    def is_poison(self, payload_sha256: str) -> bool:
+        return self._crashes.get(payload_sha256, 0) >= 2
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _check_disk(self) -> None:
+        if self.disk_fails:
+            raise DiskUnavailable("the disk fails (fake)")
+
+    def _same_id(self, device_id: str, submission_id: str) -> Iterator[Event]:
+        events = (e for _, e in sorted(self.events.items()))
+        return (e for e in events if (e.device_id, e.submission_id) == (device_id, submission_id))
+
+    def _store(self, draft: EventDraft, *, id_reused: bool) -> Event:
+        self._sequence_high += 1
+        event = Event(
+            epoch=self._epoch.epoch,
+            sequence=self._sequence_high,
+            submission_id=draft.submission_id,
+            item=draft.item,
+            device_id=draft.device_id,
+            transport=draft.transport,
+            kind=Kind.READING if isinstance(draft.result, Reading) else Kind.CLASSIFICATION,
+            state=EventState.PENDING,
+            received_at=draft.received_at,
+            captured_at=draft.captured_at,
+            payload_sha256=draft.payload_sha256,
+            payload_bytes=draft.payload_bytes,
+            id_reused=id_reused,
+            result=draft.result,
+        )
+        self.events[event.sequence] = event
+        return event
+
+    def _move(self, sequence: int, old: EventState, new: EventState, *, dead_reason: str | None = None) -> bool:
+        event = self.events.get(sequence)
+        if event is None or event.state is not old:
+            return False
+        self.events[sequence] = replace(event, state=new, dead_reason=dead_reason)
+        return True
+
+    def _bury(self, first: int, last: int, reason: str) -> None:
+        for old in list(self.tombstones.values()):
+            if old.reason == reason and (old.last_sequence == first - 1 or old.first_sequence == last + 1):
+                first, last = min(first, old.first_sequence), max(last, old.last_sequence)
+                del self.tombstones[old.tombstone_id]
+        self._add_tombstone(first, last, reason)
+
+    def _exhume(self, sequence: int) -> None:
+        for old in list(self.tombstones.values()):
+            if old.first_sequence <= sequence <= old.last_sequence:
+                del self.tombstones[old.tombstone_id]
+                self._add_tombstone(old.first_sequence, sequence - 1, old.reason)
+                self._add_tombstone(sequence + 1, old.last_sequence, old.reason)
+
+    def _add_tombstone(self, first: int, last: int, reason: str) -> None:
+        if first > last:
+            return
+        self._tombstone_high += 1  # always a new id: an acknowledgement of the old one says nothing on a wider range
+        self.tombstones[self._tombstone_high] = Tombstone(
+            tombstone_id=self._tombstone_high,
+            epoch=self._epoch.epoch,
+            first_sequence=first,
+            last_sequence=last,
+            reason=reason,
+        )
+
+
+def _receipt(events: Sequence[Event], *, duplicate: bool) -> Receipt:
+    return Receipt(
+        submission_id=events[0].submission_id,
+        device_id=events[0].device_id,
+        duplicate=duplicate,
+        items=tuple(
+            CommittedItem(
+                epoch=e.epoch,
+                sequence=e.sequence,
+                item_id=e.item_id,
+                received_at=e.received_at,
+                id_reused=e.id_reused,
+                result=e.result,
+            )
+            for e in events
+        ),
+    )
+
+
+SOME_TIME = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def draft(  # every field with a default: tests name what they are about
+    submission_id: str = "a-1",
+    *,
+    device_id: str = "device-1",
+    payload_sha256: str = "00" * 32,
+    item: int | None = None,
+    values_json: str = '{"temperature":21.5}',
+    on_id_reuse: IdReuse = IdReuse.NEW_EVENT,
+    received_at: datetime = SOME_TIME,
+) -> EventDraft:
+    """Return a draft of a reading."""
+
+    return EventDraft(
+        submission_id=submission_id,
+        item=item,
+        device_id=device_id,
+        transport=Transport.HTTP,
+        received_at=received_at,
+        captured_at=None,
+        payload_sha256=payload_sha256,
+        payload_bytes=len(values_json),
+        result=Reading(values_json=values_json),
+        on_id_reuse=on_id_reuse,
+    )

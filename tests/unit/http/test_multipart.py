@@ -1,0 +1,115 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.http.multipart import PARTS_MAX, FormPicture, RawBody, boundary_of
+from gateway.errors import RequestInvalid
+
+PICTURE = b"\xff\xd8\xff\r\n--bound\r\n-\r\n--boun\r\n\r\n\x00\xff" * 3
+
+
+def form(*parts: tuple[str, bytes], boundary: bytes = b"xyz", closed: bool = True) -> bytes:
+    body = b"".join(
+        b"--" + boundary + b"\r\nContent-Disposition: form-data; " + disposition.encode() + b"\r\n\r\n" + data + b"\r\n"
+        for disposition, data in parts
+    )
+    return body + (b"--" + boundary + b"--\r\n" if closed else b"")
+
+
+def picture_in(*chunks: bytes, boundary: bytes = b"xyz") -> bytes:
+    reader = FormPicture(boundary)
+    for chunk in chunks:
+        reader.feed(chunk)
+    return reader.finish()
+
+
+def test_field_image_data_is_the_picture_without_a_filename() -> None:
+    assert picture_in(form(('name="imageData"', PICTURE))) == PICTURE
+
+
+def test_field_image_data_is_the_picture_with_a_filename() -> None:
+    assert picture_in(form(('name="imageData"; filename="a.jpg"', PICTURE))) == PICTURE
+
+
+def test_first_file_is_the_picture_where_no_part_is_named_so() -> None:
+    body = form(('name="note"', b"x"), ('name="cam"; filename="a"', PICTURE), ('name="b"; filename="b"', b"other"))
+    assert picture_in(body) == PICTURE
+
+
+def test_image_data_outranks_an_earlier_file() -> None:
+    assert picture_in(form(('name="a"; filename="a"', b"other"), ('name="imageData"', PICTURE))) == PICTURE
+
+
+def test_second_image_data_is_ignored() -> None:
+    assert picture_in(form(('name="imageData"', PICTURE), ('name="imageData"', b"other"))) == PICTURE
+
+
+def test_header_names_are_case_insensitive_and_others_are_skipped() -> None:
+    body = (
+        b'--xyz\r\ncontent-type: image/jpeg\r\ncontent-disposition: form-data; name="imageData"\r\n\r\n'
+        + PICTURE
+        + b"\r\n--xyz--\r\n"
+    )
+    assert picture_in(body) == PICTURE
+
+
+@given(st.lists(st.integers(1, 300), max_size=8), st.binary(max_size=120))
+def test_any_split_gives_the_same_picture(cuts: list[int], data: bytes) -> None:
+    picture = b"\xff" + data + b"\r\n--xy"
+    body = form(('name="imageData"', picture))
+    chunks, rest = [], body
+    for cut in cuts:
+        chunks.append(rest[:cut])
+        rest = rest[cut:]
+    assert picture_in(*[chunk for chunk in chunks if chunk], rest or b"") == picture
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_picture_or_refused(data: bytes) -> None:
+    try:
+        assert picture_in(b"--xyz\r\n" + data)
+    except RequestInvalid:
+        return
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xd8\xff no form at all",
+        form(('name="note"', b"x")),
+        form(('name="imageData"', b"")),
+        form(('name="imageData"', PICTURE), closed=False),
+        form(*[('name="note"', b"x")] * (PARTS_MAX + 1)),
+        b"--xyz\r\n" + b"X: y\r\n" * 50,
+        b"--xyz\r\nX: " + b"y" * 10_000,
+    ],
+)
+def test_form_that_is_broken_or_without_picture_is_refused(body: bytes) -> None:
+    with pytest.raises(RequestInvalid):
+        picture_in(body)
+
+
+def test_boundary_is_read_only_from_multipart_types() -> None:
+    assert boundary_of("multipart/form-data; boundary=xyz") == b"xyz"
+    assert boundary_of('Multipart/Form-Data; charset=utf-8; boundary="x y"') == b"x y"
+    assert boundary_of("multipart/form-data") is None
+    assert boundary_of("image/jpeg") is None
+    assert boundary_of("") is None
+
+
+def test_boundary_that_is_too_long_is_refused() -> None:
+    with pytest.raises(RequestInvalid):
+        FormPicture(b"x" * 300)
+
+
+def test_raw_body_is_what_was_fed() -> None:
+    raw = RawBody()
+    raw.feed(b"ab")
+    raw.feed(b"c")
+    assert raw.finish() == b"abc"
+
+
+def test_empty_raw_body_is_refused() -> None:
+    with pytest.raises(RequestInvalid):
+        RawBody().finish()
