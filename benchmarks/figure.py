@@ -42,10 +42,13 @@ def rss_mb(pid: int) -> float:
 def photograph(width: int = 1024, height: int = 768) -> bytes:
     """Return a JPEG of synthetic fruit of that size."""
     import io
-    import random
 
-    from gateway.simulators.fruit import draw_fruit
+    import numpy as np
+
+    from gateway.simulators.fruit import FruitKind, draw_fruit
 
     buffer = io.BytesIO()
-    draw_fruit(random.Random(7), kind="banana", ripe=True, size=(width, height)).save(buffer, "JPEG", quality=88)
+    draw_fruit(np.random.default_rng(7), kind=FruitKind.BANANA, ripe=True, size=(width, height)).save(
+        buffer, "JPEG", quality=88
+    )
     return buffer.getvalue()

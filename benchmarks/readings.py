@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.outbox.sqlite_outbox import open_outbox
-
 from benchmarks.figure import Figure
 from benchmarks.run import median, run_json
 from gateway.clock import SystemClock
 from gateway.messages import EventDraft, IdReuse, Reading, Transport
 from gateway.metrics import Metrics
+from gateway.outbox.sqlite_outbox import open_outbox
 from gateway.settings import OutboxSettings
 from tests.fakes.gateway_process import GatewayProcess
 

@@ -8,7 +8,6 @@ admitted → the rest stays pending → checkpoint, close.
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -27,6 +26,7 @@ from gateway.forwarder import Forwarder
 from gateway.health import Health, PartHealth, PartState
 from gateway.intake import GatewayIntake, IntakeLimits
 from gateway.limits import Limits, derive_limits
+from gateway.machine import usable_cores
 from gateway.messages import Command
 from gateway.metrics import Metrics
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
@@ -59,7 +59,7 @@ class App:
         self.settings = settings
         self.clock = SystemClock()
         self.metrics = Metrics()
-        self.limits: Limits = derive_limits(settings, cpu_count=os.cpu_count() or 1)
+        self.limits: Limits = derive_limits(settings, cpu_count=usable_cores())
         self.adapters: list[Adapter] = []
         self._environment = environment
         self._rng = random.Random()  # noqa: S311  jitter, not secrets

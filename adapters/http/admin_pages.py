@@ -10,6 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from swagger_ui_bundle import swagger_ui_path
 
+from adapters.http.faces import unexpected
+
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 # File → media type: nothing else of the bundle is served.
 ASSETS = {
@@ -43,7 +45,7 @@ def admin_app(
     health: Callable[[], Mapping[str, object]],
     openapi: Callable[[], Mapping[str, Any]] | None,
 ) -> Starlette:
-    """Return the application. Everything is answered from memory in one write, errors by the server's own 500."""
+    """Return the application. Everything is answered from memory in one write."""
 
     async def metrics_text(_: Request) -> Response:
         return Response(metrics(), headers={"content-type": PROMETHEUS_TEXT})
@@ -59,7 +61,7 @@ def admin_app(
             return Response(json.dumps(document()), media_type="application/json")
 
         routes += [Route("/openapi.json", api_document), Route("/docs", _docs), Route("/docs/{asset}", _asset)]
-    app = Starlette(routes=routes)
+    app = Starlette(routes=routes, exception_handlers={Exception: unexpected})
     app.router.redirect_slashes = False
     return app
 

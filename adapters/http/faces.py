@@ -103,7 +103,7 @@ async def _refuse(error: SubmissionError, face: Face, body: Body) -> Response:
 
 
 class Strays:
-    """Answers requests that reach no endpoint, and errors that no endpoint expected."""
+    """Answers requests that reach no endpoint, and errors that no endpoint expected, and counts them."""
 
     def __init__(self, *, meter: Meter) -> None:
         self._meter = meter
@@ -124,8 +124,14 @@ class Strays:
         return response
 
     async def unexpected(self, request: Request, error: Exception) -> Response:
-        """Answer 500 with a reference that the log repeats; Starlette raises the error again for the server's log."""
-        reference = secrets.token_hex(6)
-        log.error("http_internal_error", reference=reference, path=request.url.path[:128], exc_info=error)
+        """Answer an error that no endpoint expected."""
         self._meter.count("gateway_http_requests_total", route="unexpected", status="500")
-        return refusal(InternalError("the gateway failed"), Face.of_path(request.url.path), reference=reference)
+        return await unexpected(request, error)
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
+    """Answer 500 with a reference, and log the error under it (the server's own log of it is off)."""
+    reference = secrets.token_hex(6)
+    path = request.url.path
+    log.error("http_internal_error", reference=reference, path=path[:128], exc_info=error)
+    return refusal(InternalError("the gateway failed"), Face.of_path(path), reference=reference)

@@ -26,9 +26,12 @@ def device_id_checked(device_id: str) -> str:
 
 
 def device_id_of_request(query: Mapping[str, str], headers: Mapping[str, str], client_host: str | None) -> str:
-    """Return the device id of a Custom Vision call: ``?device=``, else ``X-Device-Id``, else the client's address."""
-    claimed = query.get("device") or headers.get("x-device-id")
-    return device_id_checked(claimed) if claimed else device_id_of_address(client_host)
+    """Return the device id of a Custom Vision call: ``?device=``, else ``X-Device-Id``, else the client's address.
+
+    An empty claim is refused like any other bad one: a device without its id must not pass for its address.
+    """
+    claims = [device_id_checked(claim) for claim in _given(query.get("device"), headers.get("x-device-id"))]
+    return claims[0] if claims else device_id_of_address(client_host)
 
 
 def device_id_of_address(host: str | None) -> str:
@@ -62,8 +65,8 @@ def submission_id_of(headers: Mapping[str, str]) -> str | None:
 
 def captured_at_of(query: Mapping[str, str], headers: Mapping[str, str]) -> datetime | None:
     """Return ``X-Captured-At`` or ``?captured_at=`` as UTC, or None if neither is there."""
-    text = headers.get("x-captured-at") or query.get("captured_at")
-    return None if text is None else timestamp(text)
+    moments = [timestamp(text) for text in _given(headers.get("x-captured-at"), query.get("captured_at"))]
+    return moments[0] if moments else None
 
 
 def timestamp(text: str) -> datetime:
@@ -79,6 +82,10 @@ def timestamp(text: str) -> datetime:
     raise RequestInvalid(
         f"captured_at {shortened(text)} is not a time", hint="send RFC 3339 with an offset: 2026-05-04T08:30:00Z"
     )
+
+
+def _given(*claims: str | None) -> list[str]:
+    return [claim for claim in claims if claim is not None]
 
 
 def shortened(text: str) -> str:

@@ -145,6 +145,7 @@ class DeviceProtocol(H11Protocol):
         self._guard = guard
         self._stage: tuple[Phase, int] | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
         self._parting_bytes = 0
 
     # --- what asyncio and uvicorn call ----------------------------------------------------------------
@@ -183,9 +184,20 @@ class DeviceProtocol(H11Protocol):
         text = "request header fields too large" if self.conn.error_status == 431 else "this is not HTTP/1.1"
         self._part(self.conn.error_status, text)
 
+    def pause_writing(self) -> None:
+        """Give a client that does not read its answers as long as one that does not send its body."""
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(self._guard.body_timeout_s, self._write_deadline_passed)
+
+    def resume_writing(self) -> None:
+        """Forget the deadline: the client reads."""
+        self._cancel_write_deadline()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._cancel_deadline()
+        self._cancel_write_deadline()
         self._guard.parting.discard(self)
         super().connection_lost(exc)
         self._guard.level_open(len(self.connections))
@@ -232,6 +244,15 @@ class DeviceProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _cancel_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _write_deadline_passed(self) -> None:
+        self._guard.count_refused("write_timeout")
+        self.transport.abort()
 
     def _deadline_passed(self, phase: Phase) -> None:
         if phase is Phase.PARTING:

@@ -110,7 +110,8 @@ class EmbeddedServer:
             interface="asgi3",
             lifespan="off",
             log_config=None,
-            log_level="error",  # malformed requests are counted, not logged: a scanner must not fill a card
+            # Malformed requests are counted, so that a scanner can't fill a card; errors are logged by faces.py.
+            log_level="critical",
             access_log=False,
             proxy_headers=False,
             server_header=False,

@@ -101,7 +101,7 @@ class HubSession:
         return True
 
     async def _subscribe(self, client: IoTHubDeviceClient) -> None:
-        """Ask for cloud-to-device messages. The setter waits for the SUBACK in the thread that calls it: not in ours."""
+        """Ask for cloud-to-device messages. The setter blocks its thread until the SUBACK: it gets one of its own."""
         own = ThreadPoolExecutor(1, thread_name_prefix="subscribe")
         try:
             await asyncio.wrap_future(own.submit(setattr, client, "on_message_received", self._pass_on))
@@ -110,9 +110,8 @@ class HubSession:
 
     async def watch(self) -> None:
         """Return when the session has ended by itself, or is too old, and the gateway has been told."""
-        assert self._client is not None
         ends_at = asyncio.get_running_loop().time() + self._order.session_age_max_s
-        while self._client.connected:
+        while self._client is not None and self._client.connected:
             if asyncio.get_running_loop().time() >= ends_at:
                 self._lose("session_renewal", "the session is old enough: a new token needs a new session")
                 return

@@ -294,7 +294,6 @@ class AzureIotHubLink:
 def open_order(settings: CloudSettings, identity: Identity, *, session: int) -> Open:
     """Return what the child is told: all it needs for one session."""
     proxy = urlsplit(settings.proxy)
-    symmetric = isinstance(identity, SymmetricKey)
     return Open(
         session=session,
         hostname=identity.hostname,
@@ -310,7 +309,7 @@ def open_order(settings: CloudSettings, identity: Identity, *, session: int) -> 
         proxy_password=unquote(proxy.password or ""),
         keep_alive_s=settings.keep_alive_s,
         token_ttl_s=TOKEN_TTL_S,
-        session_age_max_s=SESSION_AGE_MAX_S if symmetric else float(TOKEN_TTL_S * 365),
+        session_age_max_s=SESSION_AGE_MAX_S,
     )
 
 

@@ -142,6 +142,7 @@ class SdkProcess:
             self.kill("start_timeout")
         except asyncio.CancelledError:
             self.kill("cancelled")
+            await self.wait_ended()
             raise
         if self.ended:
             await self.wait_ended()
@@ -185,7 +186,7 @@ class SdkProcess:
             self.send(Ping())
             await asyncio.sleep(HEARTBEAT_S)
             missed = missed + 1 if self._heard == heard else 0
-        self.kill("heartbeat_missed")
+        pass
 
 
 async def _execute(connection: socket.socket) -> asyncio.subprocess.Process:

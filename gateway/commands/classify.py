@@ -1,7 +1,6 @@
 """``gateway classify IMAGE...``: try a model on files, without a running gateway and without storing anything."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,10 @@ def classify(
 
 def _answers(settings: Settings, images: list[Path]) -> Iterator[Answer]:
     from gateway.limits import derive_limits
+    from gateway.machine import usable_cores
     from gateway.vision.picture_classifier import load_picture_classifier
 
-    limits = derive_limits(settings, os.cpu_count() or 1)
+    limits = derive_limits(settings, usable_cores())
     classifier = load_picture_classifier(settings.model, pixels_max=limits.pixels_max)
     for file in images:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 
 from gateway import __version__
@@ -17,6 +18,8 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.app import App
+
+log = structlog.get_logger(__name__)
 
 # Both a clean end and asyncio's own SIGINT handling stay out of the way: one event, two signals.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -38,12 +41,16 @@ def run(
 ) -> None:
     """Start the gateway and serve until Ctrl-C or SIGTERM."""
     del unsupervised  # decided in gateway/__main__.py, before anything heavy is imported
+    from gateway.heap import give_freed_memory_back
     from gateway.log import configure_logging
 
+    give_freed_memory_back()  # before any thread starts: arenas are made per thread
     settings = load(config, sets)
     if lan:
         settings = opened_to_lan(settings)
     configure_logging(settings.gateway.log_format, settings.gateway.log_level)
+    for warning in settings.warnings:
+        log.warning("settings_warning", where=warning.where, key=warning.key, text=warning.text, cure=warning.cure)
     asyncio.run(_serve(settings, lan=lan))
 
 

@@ -19,6 +19,8 @@ from gateway.outbox.queries import Queries
 from gateway.outbox.rows import time_text
 from gateway.outbox.schema import Migration, check_version, migrate
 
+DatabaseError = sqlite3.Error  # for those who may not import sqlite3 itself
+
 PAGE_BYTES = 4096
 # Readers of other programs hold locks for moments only; a device waits at most this long because of one.
 BUSY_TIMEOUT_S = 5.0

@@ -4,6 +4,7 @@ One process per directory, by ``flock`` on a side file: SQLite's own locks stay
 free for readers (sqlite-utils, datasette, ``gateway outbox list``).
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -65,8 +66,9 @@ class DirectoryLock:
             raise DataDirectoryLocked(
                 f"process {holder} already serves {data_dir}: stop it, or give this gateway its own gateway.data_dir"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # the name is a courtesy: a full disk must not keep a gateway from draining
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process in. Harmless when repeated."""

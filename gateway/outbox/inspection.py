@@ -3,26 +3,30 @@
 Read-only and in short statements (a long-lived reader would let the WAL grow
 without bound). Changes go through the running gateway; the one here, requeue,
 takes the lock and so works only while none runs. Everything blocks.
+
+The only module that imports sqlite-utils (34 MB of memory, half a second): the
+command line imports it where needed, the running gateway never.
 """
 
 import contextlib
 import csv
 import json
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
+
+import sqlite_utils
 
 from gateway.errors import OperatorError
-from gateway.messages import Event, EventState, OutboxState, Reading, Refusal, Transport
-from gateway.outbox.connection import check_header, open_for_reading, unusable
+from gateway.messages import Classification, Event, EventState, OutboxState, Refusal, Transport
+from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
 from gateway.outbox.ledger import load_epoch, load_ledger
 from gateway.outbox.opening import open_store
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
-from gateway.outbox.rows import EVENT_COLUMNS, Row, array_item, event_from_row, result_text
+from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, result_text
 from gateway.outbox.schema import check_version, load_migrations
 from gateway.settings import OutboxSettings
 
@@ -51,7 +55,8 @@ _CSV_FIELDS = (
 def read_state(data_dir: Path) -> OutboxState:
     """Return the figures of the file. Raises OperatorError where there is no outbox yet."""
     queries = load_queries()
-    with _reading(data_dir) as connection:
+    with _reading(data_dir) as database:
+        connection = database.conn
         ledger = load_ledger(connection, queries)
         oldest = connection.execute(queries.select_oldest_pending).fetchone()
         return OutboxState(
@@ -71,36 +76,27 @@ def list_events(
     data_dir: Path, *, state: EventState | None = None, device_id: str | None = None, limit: int = 20
 ) -> Iterator[Event]:
     """Yield up to ``limit`` events, newest first."""
-    with _reading(data_dir) as connection:
-        epoch = load_epoch(connection, load_queries()).epoch
-        where, parameters = _filters(state, device_id)
-        below: int | None = None
-        while limit > 0:
-            page_where = [*where, *(["sequence < ?"] if below is not None else [])]
-            bounds = [*parameters, *([below] if below is not None else []), min(limit, PAGE_ROWS)]
-            rows = _select(connection, page_where, "sequence DESC", bounds)
-            if not rows:
+    with _reading(data_dir) as database:
+        for page in _pages(database, state, device_id, newest_first=True):
+            yield from page[:limit]
+            limit -= len(page)
+            if limit <= 0:
                 return
-            yield from (event_from_row(epoch, row) for row in rows)
-            limit -= len(rows)
-            below = rows[-1][0]
 
 
 def show_event(data_dir: Path, which: str | int) -> Event:
     """Return the event with that sequence, or the newest with that id of any device. Raises OperatorError."""
     text = str(which)
-    with _reading(data_dir) as connection:
-        epoch = load_epoch(connection, load_queries()).epoch
-        # Ids of digits alone are common (a counter): a sequence is tried first, as `list` shows it.
-        if text.isascii() and text.isdigit():
-            rows = _select(connection, ["sequence = ?"], "sequence", [int(text), 1])
-            if rows:
-                return event_from_row(epoch, rows[0])
-        array_id, item = array_item(text) or (None, None)
-        ids = ["((submission_id = ? AND item IS NULL) OR (submission_id = ? AND item = ?))"]
-        rows = _select(connection, ids, "sequence DESC", [text, array_id, item, 1])
-        if rows:
-            return event_from_row(epoch, rows[0])
+    array_id, item = array_item(text) or (None, None)
+    choices: list[tuple[str, list[Any]]] = [
+        ("(submission_id = ? AND item IS NULL) OR (submission_id = ? AND item = ?)", [text, array_id, item])
+    ]
+    if text.isascii() and text.isdigit():  # ids may be digits too (a counter); what `list` shows first comes first
+        choices.insert(0, ("sequence = ?", [int(text)]))
+    with _reading(data_dir) as database:
+        for where, parameters in choices:
+            for event in _events(database, where, parameters, order="sequence DESC", limit=1):
+                return event
     raise OperatorError(
         f"no event {text} in {data_dir / DATABASE_NAME}: "
         "`gateway outbox list` shows what is there; delivered events are pruned after outbox.delivered_keep_h"
@@ -109,21 +105,17 @@ def show_event(data_dir: Path, which: str | int) -> Event:
 
 def list_refusals(data_dir: Path, *, limit: int = 20) -> Iterator[Refusal]:
     """Yield up to ``limit`` refusals, newest first."""
-    with _reading(data_dir) as connection:
-        rows = connection.execute(
-            "SELECT device_id, transport, refused_at, reason, detail, payload_sha256, payload_bytes"
-            " FROM refusals ORDER BY refusal_id DESC LIMIT ?",
-            (limit,),
-        ).fetchall()
+    with _reading(data_dir) as database:
+        rows = list(database.table("refusals").rows_where(order_by="refusal_id DESC", limit=limit))
     for row in rows:
         yield Refusal(
-            device_id=row[0],
-            transport=Transport(row[1]),
-            refused_at=datetime.fromisoformat(row[2]),
-            reason=row[3],
-            detail=row[4],
-            payload_sha256=row[5],
-            payload_bytes=row[6],
+            device_id=row["device_id"],
+            transport=Transport(row["transport"]),
+            refused_at=datetime.fromisoformat(row["refused_at"]),
+            reason=row["reason"],
+            detail=row["detail"],
+            payload_sha256=row["payload_sha256"],
+            payload_bytes=row["payload_bytes"],
         )
 
 
@@ -144,28 +136,120 @@ def export_events(
         raise OperatorError(f"unknown format {fmt!r}: use jsonl or csv")
     write = _csv_writer(out) if fmt == "csv" else _jsonl_writer(out)
     done = 0
-    with _reading(data_dir) as connection:
-        where, parameters = _filters(state, device_id)
-        total = _count(connection, where, parameters)
-        for page in _pages(connection, where, parameters):
+    with _reading(data_dir) as database:
+        total = database.table("events").count_where(*_filter(state, device_id))
+        for page in _pages(database, state, device_id, newest_first=False):
             for event in page:
                 write(event)
             done += len(page)
-            on_progress(done, max(done, total))
+            on_progress(done, max(done, total))  # a running gateway may have added some meanwhile
     return done
 
 
 def requeue_offline(
     data_dir: Path, sequences: Sequence[int] | None = None, *, settings: OutboxSettings | None = None
 ) -> int:
-    """Make dead letters pending again (None: all) and return how many. Raises DataDirectoryLocked while a gateway runs."""
+    """Make dead letters pending again (None: all); return how many. Raises DataDirectoryLocked while a gateway runs."""
     _existing(data_dir)
     lock = DirectoryLock(data_dir)
     try:
         store = open_store(data_dir, settings=settings or OutboxSettings(), now=datetime.now(UTC))
         try:
-            return _requeue(store, data_dir, sequences)
+            if sequences is None:
+                with _reading(data_dir) as database:
+                    dead = database.table("events").rows_where("state = 'dead'", select="sequence")
+                    sequences = [row["sequence"] for row in dead]
+            committed = store.transact([Requeue(sequences=tuple(sequences))])
         finally:
             store.close()
     finally:
         lock.release()
+    (count,) = committed.outcomes
+    assert isinstance(count, int)
+    return count
+
+
+def event_json(event: Event) -> str:
+    """Return an event as one line of JSON."""
+    return json.dumps(_fields(event) | {"result": json.loads(result_text(event.result))}, ensure_ascii=False)
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    return {
+        "epoch": event.epoch,
+        "sequence": event.sequence,
+        "item_id": event.item_id,
+        "device_id": event.device_id,
+        "transport": event.transport.value,
+        "kind": event.kind.value,
+        "state": event.state.value,
+        "received_at": event.received_at.isoformat(),
+        "captured_at": event.captured_at.isoformat() if event.captured_at else None,
+        "id_reused": event.id_reused,
+        "payload_sha256": event.payload_sha256,
+        "payload_bytes": event.payload_bytes,
+        "dead_reason": event.dead_reason,
+    }
+
+
+def _jsonl_writer(out: TextIO) -> Callable[[Event], object]:
+    return lambda event: out.write(event_json(event) + "\n")
+
+
+def _csv_writer(out: TextIO) -> Callable[[Event], object]:
+    writer = csv.DictWriter(out, _CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    return lambda event: writer.writerow(_fields(event) | _result_columns(event))
+
+
+def _result_columns(event: Event) -> dict[str, Any]:
+    if isinstance(event.result, Classification):
+        best = max(event.result.predictions, key=lambda prediction: prediction.probability)
+        return {"label": best.label, "probability": best.probability}
+    return {"values": event.result.values_json}
+
+
+def _existing(data_dir: Path) -> Path:
+    path = data_dir / DATABASE_NAME
+    if not path.exists():
+        raise OperatorError(
+            f"there is no outbox in {data_dir} yet: start the gateway once, or name its data with gateway.data_dir"
+        )
+    return path
+
+
+@contextlib.contextmanager
+def _reading(data_dir: Path) -> Iterator[sqlite_utils.Database]:
+    """Enter: the outbox of ``data_dir``, read-only. SQLite's errors leave as OutboxUnusable."""
+    path = _existing(data_dir)
+    check_header(path)
+    try:
+        with contextlib.closing(open_for_reading(path)) as connection:
+            check_version(connection, known=len(load_migrations()))
+            yield sqlite_utils.Database(connection)
+    except DatabaseError as error:
+        raise unusable(path, error) from error
+
+
+def _filter(state: EventState | None, device_id: str | None) -> tuple[str, list[Any]]:
+    chosen = [(f"{column} = ?", value) for column, value in (("state", state), ("device_id", device_id)) if value]
+    return " AND ".join(["1", *(text for text, _ in chosen)]), [str(value) for _, value in chosen]
+
+
+def _pages(
+    database: sqlite_utils.Database, state: EventState | None, device_id: str | None, *, newest_first: bool
+) -> Iterator[list[Event]]:
+    where, parameters = _filter(state, device_id)
+    beyond, order = ("sequence < ?", "sequence DESC") if newest_first else ("sequence > ?", "sequence")
+    edge = 1 << 62 if newest_first else 0
+    while page := _events(database, f"{where} AND {beyond}", [*parameters, edge], order=order, limit=PAGE_ROWS):
+        yield page
+        edge = page[-1].sequence
+
+
+def _events(
+    database: sqlite_utils.Database, where: str, parameters: Sequence[Any], *, order: str, limit: int
+) -> list[Event]:
+    epoch = load_epoch(database.conn, load_queries()).epoch
+    rows = database.table("events").rows_where(where, parameters, order_by=order, select=EVENT_COLUMNS, limit=limit)
+    return [event_from_row(epoch, tuple(row.values())) for row in rows]

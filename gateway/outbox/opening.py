@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 
 # Room that new events may not take: marks, tombstones and pruning must go on when the file is full.
 RESERVE_BYTES_MAX = 4 * 1024 * 1024
-RESERVE_SHARE = 16
+RESERVE_SHARE = 8
+# What one pruning step may copy: a fraction of a second on an SD card.
+PRUNE_BYTES_MAX = 512 * 1024
 
 
 def open_store(
@@ -60,4 +62,9 @@ def _create(
 
 def _caps(settings: OutboxSettings) -> Caps:
     reserve = min(RESERVE_BYTES_MAX, settings.bytes_max // RESERVE_SHARE)
-    return Caps(rows_max=settings.rows_max, bytes_max=settings.bytes_max - reserve, refusals_max=settings.refusals_max)
+    return Caps(
+        rows_max=settings.rows_max,
+        bytes_max=settings.bytes_max - reserve,
+        refusals_max=settings.refusals_max,
+        prune_bytes_max=min(PRUNE_BYTES_MAX, reserve // 2),
+    )

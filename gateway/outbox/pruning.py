@@ -4,8 +4,10 @@ Pending events and dead letters are never touched. A step is bounded, so that a
 commit waits for one step at most.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from gateway import failpoints
 from gateway.outbox.rows import time_text
@@ -35,19 +37,33 @@ def prune(transaction: Transaction, *, now: datetime, keeping: Keeping) -> int:
 
 
 def remember_delivered(transaction: Transaction, *, delivered_before: str, now: datetime) -> int:
-    """Turn up to PRUNE_ROWS of the longest delivered events into remembered ids; return how many."""
+    """Turn some of the longest delivered events into remembered ids; return how many."""
     if transaction.ledger.delivered == 0:
         return 0
+    chosen = json.dumps(_choose(transaction, delivered_before))
     connection, queries = transaction.connection, transaction.queries
-    bounds = {"delivered_before": delivered_before, "limit": PRUNE_ROWS}
-    moved = connection.execute(queries.remember_delivered, {**bounds, "now": time_text(now)}).rowcount
+    moved = connection.execute(queries.remember_delivered, {"sequences": chosen, "now": time_text(now)}).rowcount
     failpoints.reached("outbox_during_prune")
-    deleted = connection.execute(queries.delete_delivered, bounds).rowcount
-    assert moved == deleted, "both statements choose the same rows"
+    deleted = connection.execute(queries.delete_delivered, {"sequences": chosen}).rowcount
+    assert moved == deleted, "both statements see the same rows"
     transaction.ledger.delivered -= deleted
     transaction.ledger.remembered += deleted
     transaction.pruned += deleted
     return deleted
+
+
+def _choose(transaction: Transaction, delivered_before: str) -> list[int]:
+    """Return at least one sequence if there is any, at most PRUNE_ROWS and about the step's bytes."""
+    candidates = transaction.connection.execute(
+        transaction.queries.select_delivered, (delivered_before, PRUNE_ROWS)
+    ).fetchall()
+    held = accumulate(size for _, size in candidates)
+    bytes_max = transaction.caps.prune_bytes_max
+    return [
+        sequence
+        for n, ((sequence, _), total) in enumerate(zip(candidates, held, strict=True))
+        if n == 0 or total <= bytes_max
+    ]
 
 
 def forget_ids(transaction: Transaction, *, pruned_before: str = _ALWAYS) -> int:

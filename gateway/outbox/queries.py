@@ -33,6 +33,7 @@ class Queries:
     count_crash: str
     select_crash_suspects: str
     forget_crash_suspects: str
+    select_delivered: str
     remember_delivered: str
     delete_delivered: str
     forget_ids: str

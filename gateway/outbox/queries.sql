@@ -105,23 +105,20 @@ DELETE FROM crash_suspects WHERE payload_sha256 NOT IN (
     SELECT payload_sha256 FROM crash_suspects ORDER BY last_at DESC LIMIT ?
 );
 
+-- name: select_delivered
+SELECT sequence, LENGTH(CAST(result AS BLOB)) FROM events
+WHERE state = 'delivered' AND delivered_at <= ? ORDER BY delivered_at, sequence LIMIT ?;
+
 -- name: remember_delivered
--- The same inner SELECT as in delete_delivered: within one transaction both see the same rows.
 INSERT INTO remembered_ids (
     sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, pruned_at
 )
 SELECT
     sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, :now
-FROM events WHERE sequence IN (
-    SELECT sequence FROM events WHERE state = 'delivered' AND delivered_at <= :delivered_before
-    ORDER BY delivered_at, sequence LIMIT :limit
-);
+FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: delete_delivered
-DELETE FROM events WHERE sequence IN (
-    SELECT sequence FROM events WHERE state = 'delivered' AND delivered_at <= :delivered_before
-    ORDER BY delivered_at, sequence LIMIT :limit
-);
+DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: forget_ids
 DELETE FROM remembered_ids WHERE sequence IN (

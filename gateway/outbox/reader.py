@@ -17,6 +17,7 @@ from gateway.outbox.connection import disk_unavailable, is_damage, open_for_read
 from gateway.outbox.rows import Row
 
 T = TypeVar("T")
+CLOSE_TIMEOUT_S = 1.0
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 
@@ -37,9 +38,10 @@ class Reader:
             raise Stopping("the outbox is closed") from error
 
     def close(self) -> None:
-        """Finish the statement under way and close."""
-        self._executor.submit(self._disconnect)
-        self._executor.shutdown(wait=True)
+        """Finish the statements under way and close, within CLOSE_TIMEOUT_S. Harmless when repeated."""
+        with contextlib.suppress(RuntimeError, TimeoutError):  # closed before; or a disk that does not answer
+            self._executor.submit(self._disconnect).result(CLOSE_TIMEOUT_S)
+        self._executor.shutdown(wait=False)
 
     def _read(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:
         try:

@@ -29,6 +29,12 @@ from gateway.messages import (
 
 Row = tuple[Any, ...]
 
+# What event_from_row reads, in its order.
+EVENT_COLUMNS = (
+    "sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at, "
+    "payload_sha256, payload_bytes, id_reused, result, dead_reason"
+)
+
 
 def time_text(moment: datetime) -> str:
     """Return ``moment`` as UTC text of fixed width. ``moment`` is timezone-aware."""
@@ -101,7 +107,7 @@ def row_from_draft(draft: EventDraft) -> Row:
 
 
 def event_from_row(epoch: str, row: Row) -> Event:
-    """Return the event of a row of ``select_pending`` or ``find_item``."""
+    """Return the event of a row of EVENT_COLUMNS (``select_pending``, ``find_item``)."""
     return Event(
         epoch=epoch,
         sequence=row[0],

@@ -9,11 +9,15 @@ from gateway.outbox.queries import Queries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """The bounds of the file. ``bytes_max`` is already less the reserve that marks, tombstones and pruning need."""
+    """The bounds of the file. ``bytes_max`` is already less the reserve that marks, tombstones and pruning need.
+
+    ``prune_bytes_max``: a pruning step copies before it deletes, so it must fit into the reserve.
+    """
 
     rows_max: int
     bytes_max: int
     refusals_max: int
+    prune_bytes_max: int
 
 
 @dataclass(slots=True, kw_only=True)

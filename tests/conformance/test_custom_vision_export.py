@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from gateway.messages import Classification
-from gateway.vision.bundle import Source, load_bundle
+from gateway.vision.bundle import load_bundle
 from gateway.vision.image import decode, preprocess, read_header
 from gateway.vision.picture_classifier import PictureClassifier
 from gateway.vision.preprocessing import custom_vision
+from gateway.vision.preprocessing_choice import Source
 from gateway.vision.runtime import Choice, load_runtime
 from tests.unit.vision.models import RUNTIMES, SHARED_MODELS, runtime_or_skip
 

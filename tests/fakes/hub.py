@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,10 @@ class RunningHub:
 
     def send_to_device(self, device_id: str, body: bytes, **properties: str) -> None:
         self._loop.call_soon_threadsafe(self._hub.send_to_device, device_id, body, properties)
+
+    def serve_certificate(self, *, common_name: str = "", not_before: datetime | None = None) -> None:
+        """Serve new connections with another certificate."""
+        self._hub.serve_certificate(common_name=common_name or self._hub.hostname, not_before=not_before)
 
     def connection_string(self, device_id: str = "gw1", *, secondary: bool = False) -> str:
         return self._hub.connection_string(device_id, secondary=secondary)

@@ -24,9 +24,10 @@ class StillClock:
     def monotonic(self) -> float:
         return self.seconds
 
-    def advance(self, step: timedelta) -> None:
+    def advance(self, step: timedelta, *, seconds: float = 0.0) -> None:
+        """Move the wall clock; the monotonic one only by ``seconds``."""
         self.wall += step
-        self.seconds += step.total_seconds()
+        self.seconds += seconds
 
 
 class KeptMeter:

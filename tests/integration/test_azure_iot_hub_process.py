@@ -12,9 +12,12 @@ import psutil
 import pytest
 
 from gateway.cloud import child_process
+from gateway.cloud.child_link import AzureIotHubLink
 from gateway.errors import LinkDown
 from tests.fakes.hub import RunningHub, hub_in_thread, running_hub
-from tests.fakes.link import AzureIotHubLink, eventually, link_to, message
+from tests.fakes.link import eventually, link_to, message
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _pid(link: AzureIotHubLink) -> int:
@@ -192,31 +195,36 @@ asyncio.run(main())
 async def test_the_process_dies_with_a_gateway_that_is_killed(tmp_path: Path, busy: bool) -> None:
     """An orphan would fight with the next gateway's process for the identity, for ever."""
     with hub_in_thread(tmp_path) as hub:
-        root = Path(__file__).resolve().parents[2]
-        program = [sys.executable, "-c", _GATEWAY]
-        with subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=root, text=True
-        ) as gateway:
-            assert gateway.stdin is not None and gateway.stderr is not None
-            gateway.stdin.write(hub.cloud_settings().model_dump_json() + "\n")
-            gateway.stdin.flush()
-            sdk = psutil.Process(int(await asyncio.to_thread(gateway.stderr.readline)))
-            if busy:
-                hub.set_faults(half_open=True)
-                await asyncio.sleep(0.2)
-            gateway.kill()
+        gateway = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _GATEWAY),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+        )
+        assert gateway.stdin
+        assert gateway.stderr
+        gateway.stdin.write(hub.cloud_settings().model_dump_json().encode() + b"\n")
+        sdk = psutil.Process(int(await gateway.stderr.readline()))
+        if busy:
+            hub.set_faults(half_open=True)
+            await asyncio.sleep(0.2)
+        gateway.kill()
+        await gateway.wait()
         await asyncio.to_thread(sdk.wait, 5)
         assert not sdk.is_running()
 
 
-async def test_the_gateway_imports_no_azure_and_the_sdk_process_no_web_framework() -> None:
+def test_the_gateway_imports_no_azure_and_the_sdk_process_no_web_framework() -> None:
     parent = "import gateway.cloud.child_link, sys; print([m for m in sys.modules if m.startswith(('azure', 'paho'))])"
     child = (
         "import gateway.cloud.azure_iot_hub, sys; heavy = {'pydantic', 'fastapi', 'numpy', 'structlog', 'uvicorn'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     for program in (parent, child):
-        answer = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+        answer = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True, text=True
+        )
         assert answer.stdout.strip() == "[]", answer.stderr
 
 
@@ -226,6 +234,7 @@ async def test_what_the_process_costs_can_be_asked(tmp_path: Path) -> None:
         async with link.session():
             figures = link.child_figures()
             assert figures is not None
-            assert figures.rss_bytes is not None and 10e6 < figures.rss_bytes < 100e6
+            assert figures.rss_bytes is not None
+            assert 10e6 < figures.rss_bytes < 100e6
             assert 0 < figures.start_s < 60
     assert threading.active_count() < 20

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cloud.child_link import MESSAGE_BYTES_MAX, PROPERTIES_BYTES_MAX
+from gateway.cloud.child_link import MESSAGE_BYTES_MAX, PROPERTIES_BYTES_MAX, AzureIotHubLink
 from gateway.errors import DiskUnavailable, LinkDown, MessageRefused
 from gateway.messages import Command
 from gateway.settings import CloudSettings
-from tests.fakes import link as links
-from tests.fakes.hub import running_hub
+from tests.fakes.hub import RunningHub, running_hub
 from tests.fakes.link import eventually, link_to, link_with, message
 
 
@@ -212,12 +211,12 @@ async def _get(port: int, path: str) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
 
-async def _open(link: links.AzureIotHubLink) -> None:
+async def _open(link: AzureIotHubLink) -> None:
     async with link.session():
         pass
 
 
-def _x509(hub: "links.RunningHub", *, device_id: str) -> CloudSettings:
+def _x509(hub: RunningHub, *, device_id: str) -> CloudSettings:
     files = hub.hub.issue_certificate(device_id)
     return hub.cloud_settings(
         connection_string="",

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from adapters.http.paths import custom_vision_paths
 from gateway.errors import DiskUnavailable, ImageDamaged, IntakeFull, OutboxFull
 from gateway.messages import IdReuse, Image, Readings, Transport
 from gateway.settings import LimitsSettings
 from tests.fakes.http_server import Serving, read_answer, serving_http
+from tests.fakes.intake import FakeIntake
 
 JPEG = b"\xff\xd8\xff" + bytes(range(256)) * 8
 
@@ -96,7 +98,7 @@ def test_text_field_with_a_path_opens_no_file(serving: Serving, http: httpx.Clie
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(JPEG)
     for request in ({"data": {"imageData": str(secret)}}, {"files": {"imageData": (None, bytes(secret))}}):
-        answer = http.post("/image", **request)  # type: ignore[arg-type]
+        answer = http.post("/image", **request)
         assert answer.status_code == 415
     assert all(
         isinstance(submission.payload, Image) and JPEG not in submission.payload.data
@@ -272,13 +274,13 @@ def test_full_intake_is_503_before_the_body_is_read(serving: Serving, http: http
     assert answer.json()["reason"] == "intake_full"
 
 
-def test_refused_client_that_writes_everything_first_still_reads_the_answer(serving: Serving) -> None:
-    serving.intake.closed = OutboxFull("full")
+def test_refused_client_that_writes_everything_first_still_reads_the_answer() -> None:
     body = bytes(6 * 1024 * 1024)  # far beyond what socket buffers hold
-    connection = serving.connect()
-    # HTTP/1.0: the server closes after its answer, and unread bytes would turn that into a reset.
-    connection.sendall(b"POST /image HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    status, headers, _ = read_answer(connection)
+    with serving_http(intake=FakeIntake(closed=OutboxFull("full"))) as serving:
+        connection = serving.connect()
+        # HTTP/1.0: the server closes after its answer, and unread bytes would turn that into a reset.
+        connection.sendall(b"POST /image HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        status, headers, _ = read_answer(connection)
     assert (status, headers["retry-after"]) == (503, "60")
 
 
@@ -323,7 +325,11 @@ def test_client_that_leaves_in_the_middle_leaves_nothing_behind(serving: Serving
 
 def test_bug_is_500_with_a_reference_and_the_server_lives_on(serving: Serving, http: httpx.Client) -> None:
     serving.intake.fault = ZeroDivisionError("secret detail")
-    answer = http.post("/v1/devices/cam/images", content=JPEG)
+    with structlog.testing.capture_logs() as logs:
+        answer = http.post("/v1/devices/cam/images", content=JPEG)
+    assert [(entry["event"], entry["reference"]) for entry in logs] == [
+        ("http_internal_error", answer.json()["reference"])
+    ]
     assert answer.status_code == 500
     assert answer.json()["reason"] == "internal_error"
     assert len(answer.json()["reference"]) == 12

@@ -41,9 +41,9 @@ class CertificateAuthority:
         assert isinstance(key, ec.EllipticCurvePrivateKey), "we wrote this file"
         self._key = key
 
-    def server_context(self, hostname: str) -> ssl.SSLContext:
+    def server_context(self, hostname: str, *, not_before: datetime | None = None) -> ssl.SSLContext:
         """Return a TLS 1.2+ context for ``hostname``; client certificates are asked for and not required."""
-        files = self.issue("server", common_name=hostname, for_server=True)
+        files = self.issue("server", common_name=hostname, for_server=True, not_before=not_before)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(files.certificate, files.key)
@@ -62,7 +62,6 @@ class CertificateAuthority:
         common_name: str,
         for_server: bool,
         not_before: datetime | None = None,
-        not_after: datetime | None = None,
     ) -> CertificateFiles:
         """Write and return a certificate and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -71,7 +70,7 @@ class CertificateAuthority:
         builder = (
             _builder(common_name, self._certificate.subject, key.public_key())
             .not_valid_before(not_before or now - _CLOCK_SKEW)
-            .not_valid_after(not_after or now + timedelta(days=_VALID_DAYS))
+            .not_valid_after(now + timedelta(days=_VALID_DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)

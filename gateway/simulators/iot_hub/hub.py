@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -136,6 +137,10 @@ class IotHub:
     def issue_certificate(self, device_id: str) -> CertificateFiles:
         """Return an X.509 client certificate for a device."""
         return self._authority.issue_device(device_id)
+
+    def serve_certificate(self, *, common_name: str, not_before: datetime | None = None) -> None:
+        """Serve new connections with another certificate: for another name, or not valid yet."""
+        self._tls = self._authority.server_context(common_name, not_before=not_before)
 
     @property
     def connected(self) -> tuple[str, ...]:

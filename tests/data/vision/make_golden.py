@@ -11,26 +11,27 @@ is a whole number: the model gets them as float32), and for some that of a 224-p
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
 HERE = Path(__file__).resolve().parent
 ORIENTATION = 0x0112
 
 
-def container_pipeline(data: bytes, side: int) -> np.ndarray:
+def container_pipeline(data: bytes, side: int) -> npt.NDArray[np.float32]:
     """Return what the exported container feeds to its model, shape (1, side, side, 3), float32."""
-    image = Image.open(io.BytesIO(data))
     # 1. Apply the EXIF orientation.
-    image = ImageOps.exif_transpose(image)
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     # 2. Resize so that the shorter side is the model's; the longer is round(aspect x side); bilinear, antialiased.
     width, height = image.size
-    if width > height:
+    if width > height:  # noqa: SIM108  # as the container has it, to be read beside it
         new_size = (round(width / height * side), side)
     else:
         new_size = (side, round(height / width * side))
-    image = image.resize(new_size, Image.BILINEAR)
+    image = image.resize(new_size, Image.Resampling.BILINEAR)
     # 3. Crop the centre, integer division for the offsets.
     left = (new_size[0] - side) // 2
     top = (new_size[1] - side) // 2
@@ -54,7 +55,7 @@ def draw(size: tuple[int, int]) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
     body = io.BytesIO()
     image.save(body, file_format, **options)
     return body.getvalue()
@@ -92,7 +93,10 @@ def pictures() -> dict[str, bytes]:
         "sixteen_bit_grey.png": encoded(Image.fromarray(np.asarray(landscape.convert("L"), np.uint16) * 3), "PNG"),
         "palette.gif": encoded(landscape.quantize(32), "GIF"),
         "animated.gif": encoded(
-            landscape.quantize(32), "GIF", save_all=True, append_images=[landscape.transpose(0).quantize(32)]
+            landscape.quantize(32),
+            "GIF",
+            save_all=True,
+            append_images=[landscape.transpose(Image.Transpose.FLIP_LEFT_RIGHT).quantize(32)],
         ),
         "landscape.bmp": encoded(draw((49, 31)), "BMP"),
         "palette.bmp": encoded(landscape.quantize(16), "BMP"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
+import flatbuffers  # type: ignore[import-untyped]  # it comes with TensorFlow
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema

@@ -36,6 +36,12 @@ def test_query_outranks_header_and_header_outranks_address() -> None:
     assert device_id_of_request({}, {}, "192.0.2.7") == "ip-192-0-2-7"
 
 
+@pytest.mark.parametrize(("query", "headers"), [({"device": ""}, {}), ({"device": "good"}, {"x-device-id": "a b"})])
+def test_bad_claim_is_refused_even_beside_a_better_one(query: dict[str, str], headers: dict[str, str]) -> None:
+    with pytest.raises(RequestInvalid):
+        device_id_of_request(query, headers, "192.0.2.7")
+
+
 @pytest.mark.parametrize("device_id", ["", "a" * 129, "a b", "a/b", "a\n", "größe", "../x", "a#"])
 def test_unsafe_device_id_is_refused(device_id: str) -> None:
     with pytest.raises(RequestInvalid):

@@ -1,11 +1,21 @@
 """What must hold between settings, and of the files that they name."""
 
-import shutil
 import ssl
-import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509 import Certificate, CertificateBuilder, Name, NameAttribute, random_serial_number
+from cryptography.x509.oid import NameOID
 
 from gateway.settings import PRIVATE_NETWORKS
 from tests.unit.settings.conftest import Load, Mistakes
@@ -16,22 +26,28 @@ CONNECTION_STRING = "HostName=hub.azure-devices.net;DeviceId=gw1;SharedAccessKey
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with device.pem, its device.key, other.key, locked.key (encrypted) and device.der."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificates")
-    new_key = ("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out")
-    for command in (
-        (*new_key, "device.key"),
-        (*new_key, "other.key"),
-        ("req", "-x509", "-new", "-key", "device.key", "-subj", "/CN=gw1", "-days", "1", "-out", "device.pem"),
-        ("x509", "-in", "device.pem", "-outform", "der", "-out", "device.der"),
-        ("pkey", "-in", "device.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"),
-    ):
-        subprocess.run([openssl, *command], cwd=folder, check=True, capture_output=True)
-    for key in folder.glob("*.key"):
-        key.chmod(0o600)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = self_signed(key)
+    (folder / "device.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "device.der").write_bytes(certificate.public_bytes(Encoding.DER))
+    (folder / "device.key").write_bytes(pem_of(key))
+    (folder / "other.key").write_bytes(pem_of(ec.generate_private_key(ec.SECP256R1())))
+    (folder / "locked.key").write_bytes(pem_of(key, BestAvailableEncryption(b"pass")))
+    for file in folder.glob("*.key"):
+        file.chmod(0o600)
     return folder
+
+
+def self_signed(key: ec.EllipticCurvePrivateKey) -> Certificate:
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "gw1")])
+    now = datetime.now(UTC)
+    builder = CertificateBuilder(name, name, key.public_key(), random_serial_number(), now, now + timedelta(days=1))
+    return builder.sign(key, SHA256())
+
+
+def pem_of(key: ec.EllipticCurvePrivateKey, encryption: KeySerializationEncryption | None = None) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
 
 
 def x509(folder: Path, *, certificate: str = "device.pem", key: str = "device.key") -> str:

@@ -26,6 +26,7 @@ from gateway.settings.toml_lines import Place, key_lines
         ("t = { a = 1, b = { c = 2 } }\nz = 1", ("z",), 2),
         ('a = """\nx = 1\n"""\nb = 2', ("b",), 4),
         ("a = '''\n[t]\n''''\nb = 2", ("b",), 4),
+        ('a = """\nhe said "#""""\nb = 2', ("b",), 3),
         ('a = "# \\" [t]"\nb = 2', ("b",), 2),
         ("a = '\\'\nb = 2", ("b",), 2),
         ("a = [\n  1,\n  2, # two\n]\nb = 2", ("a", 1), 3),

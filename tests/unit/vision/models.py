@@ -19,7 +19,7 @@ RUNTIMES: tuple[Choice, ...] = ("litert", "tflite-runtime")
 
 
 def runtime_or_skip(name: Choice) -> Runtime:
-    """Return that runtime; where it has no wheel (LiteRT on armv7l, tflite-runtime after Python 3.11), skip the test."""
+    """Return that runtime, or skip: LiteRT has no wheel for armv7l, tflite-runtime none after Python 3.11."""
     try:
         return load_runtime(name)
     except BundleInvalid as error:

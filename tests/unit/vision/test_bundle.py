@@ -9,9 +9,10 @@ import pytest
 
 from gateway.errors import BundleInvalid
 from gateway.settings import ModelSettings
-from gateway.vision.bundle import Bundle, Override, Source, inspect_bundle, load_bundle
+from gateway.vision.bundle import Bundle, inspect_bundle, load_bundle
 from gateway.vision.picture_classifier import PictureClassifier, load_picture_classifier
 from gateway.vision.preprocessing import custom_vision
+from gateway.vision.preprocessing_choice import Override, Source
 from gateway.vision.runtime import Choice, load_runtime
 from tests.unit.vision.models import (
     BGR_LABELS,
@@ -141,7 +142,7 @@ def test_old_export_generations_are_named(version: str, years: str, tmp_path: Pa
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_detection_models_are_named_by_their_outputs(model: str, runtime: Choice, tmp_path: Path) -> None:
     loaded = runtime_or_skip(runtime)
-    with pytest.raises(BundleInvalid, match="object detection.*Classification"):
+    with pytest.raises(BundleInvalid, match=r"object detection.*Classification"):
         load_bundle(write_bundle(tmp_path, model), runtime=loaded)
 
 

@@ -1,0 +1,71 @@
+"""The OpenAPI document: valid, equal to the routes, and kept by the server under generated requests."""
+
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CHECKS
+
+from adapters.http import openapi
+from adapters.http.api import DeviceApi
+from adapters.http.door import SubmissionDoor
+from adapters.http.readings import READINGS_PER_SUBMISSION_MAX
+from adapters.http.url_fetch import UrlFetcher
+from gateway.settings import LimitsSettings, UrlFetchSettings
+from tests.fakes.intake import FakeIntake, FakeReadiness, RecordingMeter
+
+DOCUMENT = openapi.document(server_url="http://127.0.0.1:8080", version="1.2.3")
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+# A schema can't say "a JPEG" or "an allowed host": what it generates is rightly refused with a documented status.
+NOT_ASKED = CHECKS.get_by_names(["positive_data_acceptance"])
+
+
+def test_document_names_exactly_the_routes_that_are_served() -> None:
+    intake = FakeIntake()
+    door = SubmissionDoor(
+        intake=intake,
+        limits=LimitsSettings(),
+        clock=intake.clock,
+        fetcher=UrlFetcher(settings=UrlFetchSettings()),
+    )
+    api = DeviceApi(door=door, reader=intake, readiness=FakeReadiness(), meter=RecordingMeter(), banner="")
+    served = {
+        (route.path.replace(":path}", "}"), method.lower())
+        for route in api.routes
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    documented = {(path, method) for path, operations in DOCUMENT["paths"].items() for method in operations}
+    assert documented == served
+
+
+def test_operation_ids_are_unique_and_references_resolve() -> None:
+    operations = [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    schemas = DOCUMENT["components"]["schemas"]
+    assert references(DOCUMENT) <= {f"#/components/schemas/{name}" for name in schemas}
+    assert len(references(DOCUMENT)) == len(schemas)
+
+
+def test_array_cap_in_the_document_is_the_parsers() -> None:
+    assert DOCUMENT["components"]["schemas"]["ReadingArray"]["maxItems"] == READINGS_PER_SUBMISSION_MAX
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if "$ref" in node else set()
+        return own.union(*(references(inner) for inner in node.values()))
+    if isinstance(node, list):
+        return set().union(*(references(inner) for inner in node))
+    return set()
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_server_keeps_its_document_under_generated_requests(case: schemathesis.Case, gateway_url: str) -> None:
+    case.call_and_validate(base_url=gateway_url, excluded_checks=NOT_ASKED, timeout=10)
