@@ -271,20 +271,17 @@ class SecretFilter(logging.Filter):
         return True
 
 
-def _receive(connection: socket.socket, loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[object]") -> None:
-    """Feed the loop; at the end of the stream end the process, without a goodbye to anyone."""
+def _obey_until_the_end(
+    connection: socket.socket, loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[object]"
+) -> None:
+    """Feed the loop from a thread of its own; at the end of the stream (or of its sense) end the process at once."""
     decoder = FrameDecoder()
-    while data := connection.recv(_RECEIVE_BYTES):
-        for frame in decoder.feed(data):
-            loop.call_soon_threadsafe(inbox.put_nowait, from_frame(frame))
-    os._exit(0)
-
-
-def _receive_or_die(connection: socket.socket, loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[object]") -> None:
     try:
-        _receive(connection, loop, inbox)
+        while data := connection.recv(_RECEIVE_BYTES):
+            for frame in decoder.feed(data):
+                loop.call_soon_threadsafe(inbox.put_nowait, from_frame(frame))
     finally:
-        os._exit(1)  # a broken stream, or a socket error: nobody is there to obey
+        os._exit(0)  # whatever the SDK and its threads are doing
 
 
 async def _main(connection: socket.socket, environment: Mapping[str, str]) -> None:
@@ -297,7 +294,10 @@ async def _main(connection: socket.socket, environment: Mapping[str, str]) -> No
     outlet = Outlet(connection)
     inbox: asyncio.Queue[Open | Send | Close | Ping] = asyncio.Queue()
     threading.Thread(
-        target=_receive_or_die, args=(connection, asyncio.get_running_loop(), inbox), name="gateway-orders", daemon=True
+        target=_obey_until_the_end,
+        args=(connection, asyncio.get_running_loop(), inbox),
+        name="gateway-orders",
+        daemon=True,
     ).start()
     outlet.put(Hello())
     await Child(outlet, secrets).serve(inbox)

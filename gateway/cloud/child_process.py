@@ -186,7 +186,7 @@ class SdkProcess:
             self.send(Ping())
             await asyncio.sleep(HEARTBEAT_S)
             missed = missed + 1 if self._heard == heard else 0
-        pass
+        self.kill("heartbeat_missed")
 
 
 async def _execute(connection: socket.socket) -> asyncio.subprocess.Process:

@@ -108,7 +108,6 @@ class TfliteClassifier:
             raise Stopping("the classifier is not running")
         if len(self._jobs) >= self._jobs_max:
             raise IntakeFull(f"{len(self._jobs)} pictures are waiting to be classified")
-        assert image.data, "an Image has at least one byte"
         return await self._outcome(self._submit(self._pool, image.data), image.data)
 
     def _submit(self, pool: concurrent.futures.ThreadPoolExecutor, data: bytes) -> "asyncio.Future[_Done]":
@@ -129,8 +128,8 @@ class TfliteClassifier:
         error = job.exception()
         if error is None:
             return self._measured(job.result())
-        if isinstance(error, GatewayError):
-            raise error
+        if isinstance(error, (GatewayError, concurrent.futures.BrokenExecutor)):
+            raise error  # a broken pool is no picture's fault: crash-only
         reference = secrets.token_hex(4)
         sha256 = hashlib.sha256(data).hexdigest()
         _log.error("picture_failed", reference=reference, sha256=sha256, byte_count=len(data), exc_info=error)

@@ -6,13 +6,15 @@ are walked in hash order.
 """
 
 import asyncio
+import functools
 import itertools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 EPOCH = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -81,3 +83,13 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end in a fresh virtual loop."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test in a fresh virtual loop."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_in_virtual_time(test(*args, **kwargs))
+
+    return run

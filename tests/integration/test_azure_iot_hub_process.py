@@ -98,7 +98,7 @@ async def test_leaving_while_connecting_is_immediate(tmp_path: Path) -> None:
         connecting = asyncio.create_task(connect())
         await eventually(lambda: hub.hub.proxy.tunnels_opened)
         connecting.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(3):
             await asyncio.wait([connecting])
         assert link.child_figures() is None
 

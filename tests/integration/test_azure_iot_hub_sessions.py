@@ -136,17 +136,19 @@ async def test_cloud_to_device_messages_wait_for_the_disk_in_order(
 ) -> None:
     monkeypatch.setattr("gateway.cloud.child_link._COMMAND_RETRY_S", 0.05)
     kept: list[str] = []
+    refused: list[str] = []
     disk_is_full = True
 
     async def keep(command: Command) -> None:
         if disk_is_full:
+            refused.append(command.command_id)
             raise DiskUnavailable("full")
         kept.append(command.command_id)
 
     async with running_hub(tmp_path) as hub, link_to(hub, on_command=keep) as link, link.session() as session:
         for number in range(3):
             hub.send_to_device("gw1", b"", **{"$.mid": f"c-{number}"})
-        await eventually(lambda: not hub.hub.devices["gw1"].waiting)
+        await eventually(lambda: len(refused) > 1)
         await session.send(message())  # a full disk for commands does not hold up what goes out
         disk_is_full = False
         await eventually(lambda: len(kept) == 3)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from adapters.http import protocol
-from adapters.http.protocol import HEADER_BYTES_MAX
+from adapters.http.connection import HEADER_BYTES_MAX
 from gateway.settings import HttpSettings
 from tests.fakes.http_server import Serving, is_closed_by_peer, read_answer, serving_http
 

@@ -1,0 +1,192 @@
+"""Any sequence of outbox operations, with reopening in between, against a model of plain dictionaries."""
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gateway.errors import SubmissionIdReused
+from gateway.messages import EventState, IdReuse, Receipt
+from gateway.outbox.lifecycle import may_become
+from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
+from gateway.settings import OutboxSettings
+from tests.fakes.outbox import draft
+from tests.fakes.outbox_parts import KeptMeter, StillClock
+
+T = TypeVar("T")
+
+KEEPING = OutboxSettings(delivered_keep_h=10, id_keep_days=2)
+ids = st.sampled_from(["a", "b", "c", "a/0"])
+devices = st.sampled_from(["d1", "d2"])
+payloads = st.sampled_from(["11" * 32, "22" * 32])
+# Positions, not sequences: the machine maps them onto what there is, and one beyond.
+picks = st.lists(st.integers(0, 12), max_size=4)
+
+
+@dataclass
+class Modelled:
+    """One event of the model. ``state`` is None once it is pruned; ``forgotten`` once its id is too."""
+
+    device_id: str
+    submission_id: str
+    payload: str
+    receipt: Receipt
+    state: EventState | None = EventState.PENDING
+    delivered_at_h: float = 0
+    pruned_at_h: float = 0
+    forgotten: bool = False
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.loop = asyncio.new_event_loop()
+        self.clock = StillClock()
+        self.hours = 0.0
+        self.model: dict[int, Modelled] = {}
+        self.dead_unannounced: dict[int, str] = {}
+        self.outbox: SqliteOutbox
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(coroutine)
+
+    @initialize()
+    def open(self) -> None:
+        self.outbox = open_outbox(Path(self.folder.name), settings=KEEPING, clock=self.clock, meter=KeptMeter())
+        self.run(self._start())
+
+    async def _start(self) -> None:
+        self.outbox.start()
+
+    def teardown(self) -> None:
+        self.outbox.close()
+        self.loop.close()
+        self.folder.cleanup()
+
+    # --- what may happen ------------------------------------------------------------------------------
+
+    @rule(device=devices, submission=ids, payload=payloads, count=st.integers(0, 3), reject=st.booleans())
+    def commit(self, device: str, submission: str, payload: str, count: int, *, reject: bool) -> None:
+        policy = IdReuse.REJECT if reject else IdReuse.NEW_EVENT
+        drafts = [
+            draft(submission, device_id=device, payload_sha256=payload, item=n if count else None, on_id_reuse=policy)
+            for n in range(max(1, count))
+        ]
+        known = [
+            m for m in self.model.values() if not m.forgotten and (m.device_id, m.submission_id) == (device, submission)
+        ]
+        same = [m for m in known if m.payload == payload]
+        if known and not same and reject:
+            try:
+                self.run(self.outbox.commit(drafts))
+            except SubmissionIdReused:
+                return
+            raise AssertionError("an id reused for other bytes was taken")
+        receipt = self.run(self.outbox.commit(drafts))
+        if same:
+            assert receipt.duplicate
+            expected = {item.sequence: item for m in same for item in m.receipt.items if item.sequence in self.model}
+            assert receipt.items == tuple(expected[s] for s in sorted(expected) if not self.model[s].forgotten)
+            return
+        assert not receipt.duplicate
+        high = max(self.model, default=0)
+        assert [item.sequence for item in receipt.items] == list(range(high + 1, high + 1 + len(drafts)))
+        assert {item.id_reused for item in receipt.items} == {bool(known)}
+        for item in receipt.items:
+            self.model[item.sequence] = Modelled(device, submission, payload, receipt)
+
+    @rule(picked=picks, with_tombstones=st.booleans())
+    def mark_delivered(self, picked: list[int], *, with_tombstones: bool) -> None:
+        picked = self._sequences(picked)
+        tombstones = self.run(self.outbox.pending_tombstones(limit=100)) if with_tombstones else ()
+        self.run(self.outbox.mark_delivered(picked, [t.tombstone_id for t in tombstones]))
+        if with_tombstones:
+            self.dead_unannounced.clear()
+        for sequence in picked:
+            self._move(sequence, EventState.DELIVERED)
+
+    @rule(picked=picks, reason=st.sampled_from(["too_large", "malformed"]))
+    def mark_dead(self, picked: list[int], reason: str) -> None:
+        for sequence in self._sequences(picked):
+            self.run(self.outbox.mark_dead(sequence, reason))
+            if self._move(sequence, EventState.DEAD):
+                self.dead_unannounced[sequence] = reason
+
+    @rule(picked=st.none() | picks)
+    def requeue(self, picked: list[int] | None) -> None:
+        picked = None if picked is None else self._sequences(picked)
+        count = self.run(self.outbox.requeue(picked))
+        chosen = list(self.model) if picked is None else picked
+        moved = [s for s in chosen if self._state(s) is EventState.DEAD and self._move(s, EventState.PENDING)]
+        for sequence in moved:
+            self.dead_unannounced.pop(sequence, None)
+        assert count == len(moved)
+
+    @rule(hours=st.sampled_from([1, 9, 30, 60]))
+    def prune(self, hours: int) -> None:
+        self.hours += hours
+        self.clock.advance(timedelta(hours=hours))
+        while self.run(self.outbox.prune_step(self.clock.now())):
+            pass
+        for modelled in self.model.values():
+            if modelled.state is EventState.DELIVERED and modelled.delivered_at_h <= self.hours - 10:
+                modelled.state, modelled.pruned_at_h = None, self.hours
+            if modelled.state is None and modelled.pruned_at_h <= self.hours - 48:
+                modelled.forgotten = True
+
+    @rule()
+    @precondition(lambda self: bool(self.model))
+    def reopen(self) -> None:
+        self.outbox.close()
+        self.open()
+
+    # --- what always holds ----------------------------------------------------------------------------
+
+    @invariant()
+    def figures_are_the_models(self) -> None:
+        state = self.run(self.outbox.state())
+        counts = [sum(m.state is wanted for m in self.model.values()) for wanted in EventState]
+        assert [state.pending, state.delivered, state.dead] == counts
+        assert state.sequence_high == max(self.model, default=0)
+
+    @invariant()
+    def pending_is_the_models(self) -> None:
+        events = self.run(self.outbox.pending(after_sequence=0, limit=1000))
+        assert [event.sequence for event in events] == sorted(
+            s for s in self.model if self._state(s) is EventState.PENDING
+        )
+
+    @invariant()
+    def tombstones_cover_exactly_the_dead_that_the_cloud_does_not_know(self) -> None:
+        tombstones = self.run(self.outbox.pending_tombstones(limit=1000))
+        covered = [(s, t.reason) for t in tombstones for s in range(t.first_sequence, t.last_sequence + 1)]
+        assert sorted(covered) == sorted(self.dead_unannounced.items())
+        edges = {(t.reason, t.last_sequence + 1) for t in tombstones}
+        assert not edges & {(t.reason, t.first_sequence) for t in tombstones}, "neighbours coalesce"
+
+    def _sequences(self, positions: list[int]) -> list[int]:
+        """Return sequences counted down from one beyond the highest: the newest are the likeliest to be pending."""
+        return [max(self.model, default=0) + 1 - position for position in positions]
+
+    def _state(self, sequence: int) -> EventState | None:
+        return self.model[sequence].state if sequence in self.model else None
+
+    def _move(self, sequence: int, new: EventState) -> bool:
+        old = self._state(sequence)
+        if old is None or not may_become(old, new):
+            return False
+        self.model[sequence].state = new
+        self.model[sequence].delivered_at_h = self.hours
+        return True
+
+
+TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(max_examples=40, stateful_step_count=25)
