@@ -211,13 +211,19 @@ class GatewayIntake:
     async def _recognise_or_commit(self, submission: Submission, sha256: str, received_at: datetime) -> Receipt:
         if self._is_poison(sha256):
             raise PoisonPayload(f"payload {sha256} was being worked on when the gateway crashed, more than once")
-        if submission.submission_id is not None:
-            known = await self._store.recall(submission.device_id, submission.submission_id, sha256)
-            if known is not None:
-                return known
+        known = await self._recall(submission, sha256)
+        if known is not None:
+            return known
         self._refuse_early_while_the_store_fails()
         drafts = await self._drafts(submission, sha256, received_at)
         return await self._commit(drafts)
+
+    async def _recall(self, submission: Submission, sha256: str) -> Receipt | None:
+        if submission.submission_id is not None:
+            return await self._store.recall(submission.device_id, submission.submission_id, sha256)
+        if submission.delivery is not None and submission.delivery.repeated:
+            return await self._store.recall_delivery(submission.delivery.key, sha256)
+        return None
 
     def _refuse_early_while_the_store_fails(self) -> None:
         trouble = self._store_trouble
@@ -281,6 +287,7 @@ def _drafter(
             payload_bytes=len(submission.payload.data),
             result=result,
             on_id_reuse=submission.on_id_reuse,
+            delivery=submission.delivery if submission.submission_id is None else None,
         )
 
     return draft

@@ -72,6 +72,18 @@ class Readings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The transport's own name of a delivery, for devices that give no ids.
+
+    ``key`` names it (MQTT: client, session, packet id, topic); ``repeated`` is True when the transport says that
+    this may be a repetition (MQTT: DUP). Then, and only then, the same key with the same bytes is a redelivery.
+    """
+
+    key: str
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """One thing a device asks us to keep. ``submission_id`` is the device's own id, or None if it gave none."""
 
@@ -81,6 +93,7 @@ class Submission:
     submission_id: str | None = None
     captured_at: datetime | None = None
     on_id_reuse: IdReuse = IdReuse.NEW_EVENT
+    delivery: Delivery | None = None
 
 
 # --- vision -------------------------------------------------------------------------------------------
@@ -137,6 +150,7 @@ class EventDraft:
     payload_bytes: int
     result: Result
     on_id_reuse: IdReuse
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

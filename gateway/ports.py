@@ -128,10 +128,14 @@ class EventStore(Protocol):
     async def recall(self, device_id: str, submission_id: str, payload_sha256: str) -> Receipt | None:
         """Return the first receipt of a redelivery (same id, same bytes), with ``duplicate`` set, else None."""
 
+    async def recall_delivery(self, delivery_key: str, payload_sha256: str) -> Receipt | None:
+        """Return the receipt of what came last under the transport's name of a delivery, if the bytes are the same."""
+
     async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
         """Return when the drafts (one submission, at least one) are on disk, all or none.
 
-        A redelivery (same device, id and payload hash) stores nothing and returns the first receipt.
+        A redelivery (same device, id and payload hash; or a repeated delivery of the same name and hash) stores
+        nothing and returns the first receipt.
         Raises SubmissionIdReused (same id, other bytes, IdReuse.REJECT), OutboxFull, DiskUnavailable.
         """
 

@@ -16,6 +16,8 @@ from gateway.outbox.transaction import Transaction
 # About 10 ms on a fast disk; on an SD card the sync of the commit is the larger part.
 PRUNE_ROWS = 200
 COMMANDS_KEPT_MAX = 10_000
+# All packet ids of one session; a broker repeats what it has not seen acknowledged, which is recent.
+DELIVERIES_KEPT_MAX = 65_535
 _ALWAYS = "9999"  # later than every time text
 
 
@@ -106,8 +108,11 @@ def _forget(transaction: Transaction, *, now: datetime, keeping: Keeping) -> int
     forgotten = forget_ids(transaction, pruned_before=ids_before)
     if transaction.ledger.remembered > transaction.caps.rows_max:
         forgotten += forget_ids(transaction)
-    old_commands = {"received_before": ids_before, "limit": PRUNE_ROWS}
-    forgotten += connection.execute(queries.forget_commands, old_commands).rowcount
-    surplus_commands = {"keep": COMMANDS_KEPT_MAX, "limit": PRUNE_ROWS}
-    forgotten += connection.execute(queries.forget_oldest_commands, surplus_commands).rowcount
+    old = {"received_before": ids_before, "limit": PRUNE_ROWS}
+    forgotten += connection.execute(queries.forget_commands, old).rowcount
+    surplus = {"keep": COMMANDS_KEPT_MAX, "limit": PRUNE_ROWS}
+    forgotten += connection.execute(queries.forget_oldest_commands, surplus).rowcount
+    forgotten += connection.execute(queries.forget_deliveries, old).rowcount
+    surplus_deliveries = {"keep": DELIVERIES_KEPT_MAX, "limit": PRUNE_ROWS}
+    forgotten += connection.execute(queries.forget_oldest_deliveries, surplus_deliveries).rowcount
     return forgotten

@@ -14,6 +14,10 @@ class Queries:
     insert_event: str
     insert_event_of_new_id: str
     find_submission: str
+    find_delivery: str
+    remember_delivery: str
+    forget_deliveries: str
+    forget_oldest_deliveries: str
     find_item: str
     select_pending: str
     select_oldest_pending: str

@@ -24,6 +24,31 @@ SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha2
 FROM remembered_ids WHERE device_id = ?1 AND submission_id = ?2
 ORDER BY 1;
 
+-- name: find_delivery
+-- The submission that came last under this name of a delivery, if its bytes were the same.
+SELECT e.sequence, e.submission_id, e.item, e.device_id, e.kind, e.received_at, e.payload_sha256, e.id_reused, e.result
+FROM deliveries AS d JOIN events AS e ON e.device_id = d.device_id AND e.submission_id = d.submission_id
+WHERE d.delivery_key = ?1 AND d.payload_sha256 = ?2 AND e.payload_sha256 = ?2
+UNION ALL
+SELECT r.sequence, r.submission_id, r.item, r.device_id, r.kind, r.received_at, r.payload_sha256, r.id_reused, r.result
+FROM deliveries AS d JOIN remembered_ids AS r ON r.device_id = d.device_id AND r.submission_id = d.submission_id
+WHERE d.delivery_key = ?1 AND d.payload_sha256 = ?2 AND r.payload_sha256 = ?2
+ORDER BY 1;
+
+-- name: remember_delivery
+INSERT OR REPLACE INTO deliveries (delivery_key, payload_sha256, device_id, submission_id, received_at)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: forget_deliveries
+DELETE FROM deliveries WHERE delivery_key IN (
+    SELECT delivery_key FROM deliveries WHERE received_at <= :received_before ORDER BY received_at LIMIT :limit
+);
+
+-- name: forget_oldest_deliveries
+DELETE FROM deliveries WHERE delivery_key IN (
+    SELECT delivery_key FROM deliveries ORDER BY received_at DESC LIMIT :limit OFFSET :keep
+);
+
 -- name: find_item
 -- The id as it stands, or (where it ends in /n) the n-th of an array; newest wins. The + keeps the planner from walking
 -- all events backwards.

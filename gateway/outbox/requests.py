@@ -59,11 +59,36 @@ class CommitDrafts:
 
     def apply(self, transaction: Transaction) -> Receipt:
         """Return the receipt. Raises SubmissionIdReused or OutboxFull before anything is stored."""
+        repeated = self._repeated_delivery(transaction)
+        if repeated is not None:
+            return repeated
         if fits(transaction, rows=len(self._rows), bytes_wanted=self._bytes):
             receipt = self._store(transaction, transaction.queries.insert_event_of_new_id, id_reused=False)
             if receipt is not None:
                 return receipt
         return self._look_closer(transaction)
+
+    def _repeated_delivery(self, transaction: Transaction) -> Receipt | None:
+        """Return the first receipt if the transport says that this is a repetition, and it is one."""
+        head = self._drafts[0]
+        if head.delivery is None or not head.delivery.repeated:
+            return None
+        key = (head.delivery.key, head.payload_sha256)
+        known = transaction.connection.execute(transaction.queries.find_delivery, key).fetchall()
+        return receipt_from_rows(transaction.epoch, known) if known else None
+
+    def _remember_delivery(self, transaction: Transaction) -> None:
+        head = self._drafts[0]
+        if head.delivery is None:
+            return
+        row = (
+            head.delivery.key,
+            head.payload_sha256,
+            head.device_id,
+            head.submission_id,
+            time_text(head.received_at),
+        )
+        transaction.connection.execute(transaction.queries.remember_delivery, row)
 
     def _look_closer(self, transaction: Transaction) -> Receipt:
         """Handle what is not plainly new, or does not plainly fit."""
@@ -90,6 +115,7 @@ class CommitDrafts:
             if not connection.execute(insert, (sequence, *row[:-1], id_reused, row[-1])).rowcount:
                 return None
             insert = transaction.queries.insert_event
+        self._remember_delivery(transaction)
         ledger.sequence_high += len(self._rows)
         ledger.pending += len(self._rows)
         ledger.bytes_used += self._bytes

@@ -135,6 +135,14 @@ class SqliteOutbox:
 
         return await self._reader.rows(self._queries.find_submission, (device_id, submission_id), decode)
 
+    async def recall_delivery(self, delivery_key: str, payload_sha256: str) -> Receipt | None:
+        """Return the receipt of what came last under that name of a delivery, if the bytes are the same."""
+
+        def decode(rows: list[Row]) -> Receipt | None:
+            return receipt_from_rows(self._epoch.epoch, rows) if rows else None
+
+        return await self._reader.rows(self._queries.find_delivery, (delivery_key, payload_sha256), decode)
+
     async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
         """Return when the drafts are on disk, all or none; a redelivery returns the first receipt."""
         return await self._writer.submit(CommitDrafts(drafts, now=self._clock.now()))

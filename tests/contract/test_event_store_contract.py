@@ -11,6 +11,7 @@ from gateway.errors import OutboxFull, SubmissionIdReused
 from gateway.messages import (
     Classification,
     Command,
+    Delivery,
     EventState,
     IdReuse,
     ModelIdentity,
@@ -119,6 +120,36 @@ async def test_recall_knows_only_the_same_device_id_and_bytes(
 ) -> None:
     await outbox.commit([draft("a-1", payload_sha256=A)])
     assert await outbox.recall(device, submission, payload) is None
+
+
+def delivered_as(key: str, *, repeated: bool = False) -> Delivery:
+    return Delivery(key=key, repeated=repeated)
+
+
+async def test_a_repeated_delivery_without_ids_stores_nothing_and_returns_the_first_receipt(outbox: Outbox) -> None:
+    first = await outbox.commit([draft("minted-1", payload_sha256=A, delivery=delivered_as("c/s/7/t"))])
+    again = await outbox.commit([draft("minted-2", payload_sha256=A, delivery=delivered_as("c/s/7/t", repeated=True))])
+    assert again.duplicate
+    assert again.items == first.items
+    recalled = await outbox.recall_delivery("c/s/7/t", A)
+    assert recalled is not None
+    assert recalled.items == first.items
+
+
+async def test_a_delivery_that_is_not_repeated_is_a_new_event_even_with_equal_bytes(outbox: Outbox) -> None:
+    await outbox.commit([draft("minted-1", payload_sha256=A, delivery=delivered_as("c/s/7/t"))])
+    await outbox.commit([draft("minted-2", payload_sha256=A, delivery=delivered_as("c/s/7/t"))])
+    assert await sequences(outbox) == [1, 2]
+    recalled = await outbox.recall_delivery("c/s/7/t", A)
+    assert recalled is not None
+    assert recalled.sequence == 2
+
+
+async def test_a_repeated_delivery_of_other_bytes_or_another_name_is_a_new_event(outbox: Outbox) -> None:
+    await outbox.commit([draft("minted-1", payload_sha256=A, delivery=delivered_as("c/s/7/t"))])
+    await outbox.commit([draft("minted-2", payload_sha256=B, delivery=delivered_as("c/s/7/t", repeated=True))])
+    await outbox.commit([draft("minted-3", payload_sha256=B, delivery=delivered_as("c/s/8/t", repeated=True))])
+    assert await sequences(outbox) == [1, 2, 3]
 
 
 async def test_the_same_id_of_another_device_is_another_event(outbox: Outbox) -> None:

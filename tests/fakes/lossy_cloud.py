@@ -43,7 +43,7 @@ class Weather:
     goes_half_open: float = 0.0  # from this message on nothing arrives and nothing is said
     acknowledges_late: float = 0.0
     hangs_on_close: float = 0.0
-    session_s: float = FOR_EVER_S  # mean life of a session
+    session_s: float = 0.0  # mean life of a session; 0: for ever
     kicks_after: int = 0  # so many messages a session, then it ends; 0: no such limit
     latency_s: float = 0.05
 
@@ -82,7 +82,7 @@ class LossyCloud:
         self.open_sessions = 0
         self.in_flight: list[Arrival] = []
         self.in_flight_peak = 0
-        self.current: "LossySession | None" = None
+        self.current: LossySession | None = None
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator["LossySession"]:
@@ -144,16 +144,15 @@ class LossySession:
         self._sends = 0
         self._half_open = False
         life_s = cloud.weather.session_s
-        self._ends_at_s = asyncio.get_running_loop().time() + cloud.rng.expovariate(1 / life_s)
+        self._life_s = cloud.rng.expovariate(1 / life_s) if life_s else None
 
     def drop(self, reason: str) -> None:
         self._reason = self._reason or reason
         self._lost.set()
 
     async def lost(self) -> None:
-        left_s = self._ends_at_s - asyncio.get_running_loop().time()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._lost.wait(), left_s if left_s < FOR_EVER_S else None)
+            await asyncio.wait_for(self._lost.wait(), self._life_s)
         self.drop("ended")
         raise LinkDown(self._reason)
 

@@ -13,6 +13,7 @@ from gateway.errors import DiskUnavailable, OutboxFull, SubmissionIdReused
 from gateway.messages import (
     Command,
     CommittedItem,
+    Delivery,
     Epoch,
     Event,
     EventDraft,
@@ -51,6 +52,7 @@ class MemoryOutbox:
         self._tombstone_high = 0
         self._work = asyncio.Event()
         self._crashes: dict[str, int] = {}
+        self._deliveries: dict[str, tuple[str, str, str]] = {}
 
     # --- EventStore -----------------------------------------------------------------------------------
 
@@ -58,9 +60,17 @@ class MemoryOutbox:
         first = [e for e in self._same_id(device_id, submission_id) if e.payload_sha256 == payload_sha256]
         return _receipt(first, duplicate=True) if first else None
 
+    async def recall_delivery(self, delivery_key: str, payload_sha256: str) -> Receipt | None:
+        device_id, submission_id, last_sha256 = self._deliveries.get(delivery_key, ("", "", ""))
+        return await self.recall(device_id, submission_id, payload_sha256) if last_sha256 == payload_sha256 else None
+
     async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
         self._check_disk()
         head = drafts[0]
+        if head.delivery is not None and head.delivery.repeated:
+            repeated = await self.recall_delivery(head.delivery.key, head.payload_sha256)
+            if repeated is not None:
+                return repeated
         first = await self.recall(head.device_id, head.submission_id, head.payload_sha256)
         if first is not None:
             return first
@@ -70,6 +80,8 @@ class MemoryOutbox:
         if len(self.events) + len(drafts) > self.rows_max:
             raise OutboxFull(f"the outbox holds {len(self.events)} events of {self.rows_max}")
         stored = [self._store(draft, id_reused=reused) for draft in drafts]
+        if head.delivery is not None:
+            self._deliveries[head.delivery.key] = (head.device_id, head.submission_id, head.payload_sha256)
         self._work.set()
         return _receipt(stored, duplicate=False)
 
@@ -247,6 +259,7 @@ def draft(  # every field with a default: tests name what they are about
     values_json: str = '{"temperature":21.5}',
     on_id_reuse: IdReuse = IdReuse.NEW_EVENT,
     received_at: datetime = SOME_TIME,
+    delivery: Delivery | None = None,
 ) -> EventDraft:
     """Return a draft of a reading."""
 
@@ -261,4 +274,5 @@ def draft(  # every field with a default: tests name what they are about
         payload_bytes=len(values_json),
         result=Reading(values_json=values_json),
         on_id_reuse=on_id_reuse,
+        delivery=delivery,
     )

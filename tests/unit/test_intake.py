@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -20,7 +21,7 @@ from gateway.errors import (
     SubmitTimeout,
 )
 from gateway.intake import STORE_PROBE_S, GatewayIntake, IntakeLimits
-from gateway.messages import IdReuse, Image, Reading, Readings, Submission, Transport
+from gateway.messages import Delivery, IdReuse, Image, Reading, Readings, Submission, Transport
 from gateway.metrics import Metrics
 from tests.fakes.classifier import FakeClassifier
 from tests.fakes.outbox import MemoryOutbox
@@ -168,6 +169,15 @@ async def test_equal_pictures_without_ids_are_two_events() -> None:
     await desk.intake.submit(picture(b"same"))
     await desk.intake.submit(picture(b"same"))
     assert len(desk.store.events) == 2
+
+
+async def test_repeated_delivery_without_an_id_is_recognised_before_the_classifier() -> None:
+    desk = Desk()
+    first = await desk.intake.submit(replace(picture(b"jpeg"), delivery=Delivery(key="k", repeated=False)))
+    again = await desk.intake.submit(replace(picture(b"jpeg"), delivery=Delivery(key="k", repeated=True)))
+    assert again.duplicate
+    assert again.items == first.items
+    assert desk.classifier.seen == [b"jpeg"]
 
 
 async def test_concurrent_redelivery_makes_one_event() -> None:

@@ -28,19 +28,26 @@ class Flaky:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.fail: dict[str, int] = {}
+        self.fail_after: dict[str, int] = {}  # the statement is done, and reported as failed
         self.statements: list[str] = []
 
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         self.statements.append(sql.split(maxsplit=1)[0])
-        for start, code in self.fail.items():
-            if sql.startswith(start):
-                error = sqlite3.OperationalError("disk I/O error (fake)")
-                error.sqlite_errorcode = code
-                raise error
-        return self.connection.execute(sql, *parameters)
+        _fail_as_told(self.fail, sql)
+        cursor = self.connection.execute(sql, *parameters)
+        _fail_as_told(self.fail_after, sql)
+        return cursor
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.connection, name)
+
+
+def _fail_as_told(told: dict[str, int], sql: str) -> None:
+    for start, code in told.items():
+        if sql.startswith(start):
+            error = sqlite3.OperationalError("disk I/O error (fake)")
+            error.sqlite_errorcode = code
+            raise error
 
 
 def make_flaky(outbox: SqliteOutbox) -> Flaky:
@@ -165,6 +172,27 @@ async def test_the_file_is_opened_anew_after_an_io_error(tmp_path: Path) -> None
             await outbox.commit([draft("a-1")])
         await outbox.commit([draft("a-1")])
         assert not isinstance(outbox._store._connection, Flaky)
+
+
+async def test_a_commit_that_failed_but_is_there_is_recognised_by_its_id(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        make_flaky(outbox).fail_after["COMMIT"] = sqlite3.SQLITE_IOERR_FSYNC
+        with pytest.raises(DiskUnavailable):
+            await outbox.commit([draft("a-1")])
+        again = await outbox.commit([draft("a-1")])
+        assert (again.duplicate, again.sequence) == (True, 1)
+        assert (await outbox.commit([draft("a-2")])).sequence == 2
+        assert (await outbox.state()).pending == 2
+
+
+async def test_a_commit_that_failed_but_is_there_is_work(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        make_flaky(outbox).fail_after["COMMIT"] = sqlite3.SQLITE_IOERR_FSYNC
+        with pytest.raises(DiskUnavailable):
+            await outbox.commit([draft("a-1")])
+        await outbox.mark_delivered([99], [])
+        async with asyncio.timeout(5):
+            await outbox.wait_for_work()
 
 
 async def test_while_the_card_is_gone_devices_are_put_off_and_then_served(tmp_path: Path) -> None:

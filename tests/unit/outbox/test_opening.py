@@ -148,7 +148,7 @@ async def test_other_programs_read_while_the_gateway_writes(data_dir: Path) -> N
     async with opened(data_dir) as outbox:
         await outbox.commit([draft("a-1")])
         await outbox.commit([draft("a-2")])
-        command = [sys.executable, "-m", "sqlite_utils", "tables", data_dir / "outbox.db", "--counts", "--csv"]
+        command = [sys.executable, "-m", "sqlite_utils", "tables", str(data_dir / "outbox.db"), "--counts", "--csv"]
         tables = await asyncio.to_thread(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
         await outbox.commit([draft("a-3")])
     counts = dict(line.split(",") for line in tables.stdout.splitlines()[1:])
