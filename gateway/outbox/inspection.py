@@ -35,7 +35,7 @@ PAGE_ROWS = 500
 Progress = Callable[[int, int], None]
 _CSV_FIELDS = (
     "sequence",
-    "item_id",
+    "submission_id",
     "device_id",
     "transport",
     "kind",
@@ -178,7 +178,7 @@ def _fields(event: Event) -> dict[str, Any]:
     return {
         "epoch": event.epoch,
         "sequence": event.sequence,
-        "item_id": event.item_id,
+        "submission_id": event.item_id,
         "device_id": event.device_id,
         "transport": event.transport.value,
         "kind": event.kind.value,

@@ -104,7 +104,7 @@ def test_json_lines_hold_whole_events_oldest_first(data_dir: Path, monkeypatch: 
     out, progress = io.StringIO(), []
     assert export_events(data_dir, out, on_progress=lambda done, total: progress.append((done, total))) == 4
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [(line["sequence"], line["item_id"]) for line in lines] == [
+    assert [(line["sequence"], line["submission_id"]) for line in lines] == [
         (1, "one"),
         (2, "two"),
         (3, "arr/0"),
