@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import BundleInvalid
-from gateway.vision.bundle import Bundle, Source, load_bundle
+from gateway.vision.bundle import Bundle, load_bundle
 from gateway.vision.picture_classifier import PictureClassifier
+from gateway.vision.preprocessing_choice import Source
 from gateway.vision.runtime import Choice, Runtime, load_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
