@@ -23,7 +23,7 @@ from datetime import datetime
 
 import structlog
 
-from gateway.errors import CloudError, LinkDown, MessageRefused
+from gateway.errors import CloudError, LinkDown, MessageRefused, Unavailable
 from gateway.forwarding.backlog import Backlog
 from gateway.forwarding.batch import Batch
 from gateway.forwarding.dispatch import Dispatch, FreshSessionWanted
@@ -44,6 +44,8 @@ SEND_GRACE_S = 3.0
 # Facts: an SDK client that does not shut down within 5 s never will; 1 s more to kill it.
 CLOSE_TIMEOUT_S = 6.0
 WATCH_EVERY_S = 1.0
+# A disk that can't be read now: the session stays open meanwhile.
+READ_RETRY_S = 5.0
 BREAKS_THE_LINK = "breaks_the_link"
 
 
@@ -221,12 +223,21 @@ class Forwarder:
             await self._flight.room(1 if self._suspicion.is_cautious else self._settings.window)
             await self._marks.room()
             await asyncio.sleep(self._bucket.wait_s(self._clock.monotonic()))
-            batch = await self._dispatch.next_batch(is_session_fresh=self._sent_in_session == 0)
+            batch = await self._next_batch()
             now_s = self._clock.monotonic()
             self._bucket = self._bucket.spent(now_s)
             self._flight.launch(batch, now_s=now_s)
             self._sent_in_session += 1
             tasks.create_task(self._send(session, batch), name="forwarder-send")
+
+    async def _next_batch(self) -> Batch:
+        while True:
+            try:
+                return await self._dispatch.next_batch(is_session_fresh=self._sent_in_session == 0)
+            except Unavailable as error:
+                log.warning("outbox_unreadable", detail=error.detail, retry_in_s=READ_RETRY_S)
+            await asyncio.sleep(READ_RETRY_S)
+            self._dispatch.poke()
 
     async def _send(self, session: CloudSession, batch: Batch) -> None:
         try:

@@ -4,7 +4,7 @@ All are immutable. Times are timezone-aware UTC. Ids are text. No value here doe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -46,9 +46,9 @@ class IdReuse(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A picture as the device sent it: encoded bytes (JPEG, PNG, BMP, GIF, WebP), at least one."""
+    """A picture as the device sent it: encoded bytes (JPEG, PNG, BMP, GIF, WebP), at least one; never in a repr."""
 
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Readings:
     ``is_array`` tells ``[{...}]`` (ids get the suffix ``/n``, from 0) from ``{...}``.
     """
 
-    data: bytes
+    data: bytes = field(repr=False)
     items: tuple[Reading, ...]
     is_array: bool
 

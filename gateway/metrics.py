@@ -60,12 +60,26 @@ DECLARATIONS: dict[str, Declaration] = {
     ),
     "gateway_cloud_child_restarts_total": Declaration("counter", "Replaced SDK processes, by reason", ("reason",)),
     "gateway_cloud_backoff_seconds": Declaration("gauge", "How long the forwarder waits before its next session"),
+    "gateway_mqtt_chunked_pictures_total": Declaration(
+        "counter",
+        "Pictures in chunks by end: committed, refused, chunks_timed_out, chunks_replaced, chunks_crowded_out",
+        ("outcome",),
+    ),
+    "gateway_mqtt_partial_pictures": Declaration("gauge", "Pictures in chunks that are not complete"),
+    "gateway_mqtt_partial_bytes": Declaration("gauge", "Bytes of pictures in chunks that are not complete"),
     "gateway_http_requests_total": Declaration(
         "counter", "HTTP answers by route template and status", ("route", "status")
     ),
     "gateway_http_connections": Declaration("gauge", "Open HTTP connections of devices"),
     "gateway_http_connections_refused_total": Declaration(
         "counter", "HTTP connections closed by us, by reason", ("reason",)
+    ),
+    "gateway_mqtt_broker_connected": Declaration("gauge", "1 while the site's MQTT broker has a session with us"),
+    "gateway_mqtt_broker_sessions_total": Declaration(
+        "counter", "Connections to the MQTT broker that ended or failed, by reason", ("reason",)
+    ),
+    "gateway_mqtt_broker_messages_total": Declaration(
+        "counter", "Messages of the MQTT broker: accepted, refused, abandoned, retained_copy", ("outcome",)
     ),
 }
 

@@ -79,6 +79,7 @@ def create_http_adapter(
         body_timeout_s=settings.body_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
         connections_max=settings.connections_max,
+        allowed_networks=settings.allowed_networks,
         meter=meter,
     )
     server = EmbeddedServer(app=api, listen=settings.listen, setting="http.listen", guard=guard)

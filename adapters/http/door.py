@@ -10,11 +10,11 @@ from datetime import datetime
 
 from adapters.http.body import Body
 from adapters.http.multipart import ENVELOPE_BYTES_MAX, FormPicture, RawBody, boundary_of
-from adapters.http.readings import parse_readings
 from adapters.http.url_fetch import UrlFetcher, url_of_document
 from gateway.errors import PayloadTooLarge, Rejected
 from gateway.messages import IdReuse, Image, Readings, Receipt, Refusal, Submission, Transport
 from gateway.ports import Clock, Intake, Reservation
+from gateway.readings import parse_readings
 from gateway.settings import LimitsSettings
 
 # {"url": "..."} with the longest URL that browsers agree on.

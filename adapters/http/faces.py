@@ -134,4 +134,7 @@ async def unexpected(request: Request, error: Exception) -> Response:
     reference = secrets.token_hex(6)
     path = request.url.path
     log.error("http_internal_error", reference=reference, path=path[:128], exc_info=error)
-    return refusal(InternalError("the gateway failed"), Face.of_path(path), reference=reference)
+    response = refusal(InternalError("the gateway failed"), Face.of_path(path), reference=reference)
+    # Starlette raises the error again and uvicorn then hangs up: without this, a client would reuse the connection.
+    response.headers["connection"] = "close"
+    return response

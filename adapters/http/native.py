@@ -8,9 +8,10 @@ from adapters.http import documents
 from adapters.http.body import Body
 from adapters.http.door import Sender, SubmissionDoor
 from adapters.http.faces import endpoint, json_answer
-from adapters.http.identity import ITEM_ID, captured_at_of, device_id_checked, shortened, submission_id_of
+from adapters.http.identity import captured_at_of, submission_id_of
 from adapters.http.paths import EVENT, IMAGES, READINGS
 from adapters.http.refusals import EventUnknown
+from gateway.identifiers import ITEM_ID, device_id_checked, shortened
 from gateway.messages import IdReuse
 from gateway.ports import EventReader, Meter
 

@@ -241,8 +241,8 @@ _REASONS = {
 }
 
 
-def _path_parameter(name: str, description: str, pattern: str = "") -> Json:
-    schema = _TEXT | {"minLength": 1, "maxLength": 128} | ({"pattern": pattern} if pattern else {})
+def _path_parameter(name: str, description: str) -> Json:
+    schema = _TEXT | {"minLength": 1}
     return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 

@@ -18,9 +18,9 @@ from urllib.parse import urljoin, urlsplit
 
 import h11
 
-from adapters.http.identity import shortened
 from adapters.http.refusals import UrlAnswerUnusable, UrlFetchOff, UrlNotFetched, UrlRefused
 from gateway.errors import PayloadTooLarge, RequestInvalid
+from gateway.identifiers import shortened
 from gateway.ports import Reservation
 from gateway.settings import UrlFetchSettings
 

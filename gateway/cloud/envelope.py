@@ -144,7 +144,7 @@ def count_that_fits(
 def build_message(
     header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent], *, created_at: datetime
 ) -> CloudMessage:
-    """Return the message that carries these, at least one of them. Assumes that every event is of the header's epoch."""
+    """Return the message that carries these, at least one of them. Assumes that events are of the header's epoch."""
     assert tombstones or events, "a message carries something"
     keys = events[0].keys if events else TOMBSTONE_KEYS
     for event in islice(events, 1, None):

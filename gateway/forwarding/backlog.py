@@ -107,7 +107,10 @@ class Backlog:
         self.tombstones = {tombstone.tombstone_id: tombstone for tombstone in batch.tombstones} | self.tombstones
 
     async def fill(self, bytes_wanted: int, *, without: Collection[int]) -> None:
-        """Return when events of ``bytes_wanted`` wait, not counting the sequences in ``without``, or all were read."""
+        """Return when events of ``bytes_wanted`` wait, not counting the sequences in ``without``, or all were read.
+
+        Raises Unavailable when the outbox can't be read: then :meth:`look_again` later.
+        """
         if self._tombstones_stale and len(self.tombstones) < TOMBSTONES_PER_MESSAGE_MAX:
             await self._read_tombstones()
         while not self.exhausted and self._bytes_besides(without) < bytes_wanted:
@@ -138,13 +141,13 @@ class Backlog:
         self._tombstones_stale = False
         limit = TOMBSTONES_PER_MESSAGE_MAX + len(self._claimed_tombstones)
         page = await self._queue.pending_tombstones(limit=limit)
+        if page:
+            await self._read_header()
         for tombstone in page:
             if tombstone.tombstone_id not in self._claimed_tombstones:
                 self._note_waiting()
                 self._claimed_tombstones.add(tombstone.tombstone_id)
                 self.tombstones[tombstone.tombstone_id] = tombstone
-        if page:
-            await self._read_header()
         self._tombstones_stale = self._tombstones_stale or len(page) == limit
 
     async def _read_header(self) -> None:

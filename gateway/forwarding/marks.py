@@ -1,8 +1,8 @@
 """Writes down in the outbox what the cloud has answered.
 
 Marks are grouped: while one is being synced the next acknowledgements gather,
-so a drain costs one sync for many messages. A failing disk keeps the marks
-here and tries again; the rows stay claimed meanwhile, so that nothing is sent
+so a drain costs one sync for many messages. A failing disk (or a crowded
+writer) leaves the marks here to be tried again; the rows stay claimed meanwhile, so that nothing is sent
 twice for it. After a crash an unmarked row is sent again and the cloud dedupes.
 
 Limit: at UNMARKED_MAX waiting marks the forwarder sends nothing more.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
-from gateway.errors import DiskUnavailable
+from gateway.errors import Unavailable
 from gateway.forwarding.batch import Batch
 from gateway.ports import Meter, PendingQueue
 from gateway.retry import Backoff
@@ -67,7 +67,7 @@ class Marks:
             await self._written.wait()
 
     async def run(self) -> None:
-        """Write marks for ever. Raises what the outbox raises, except DiskUnavailable, which is waited out."""
+        """Write marks for ever. Raises what the outbox raises, except Unavailable, which is waited out."""
         backoff = Backoff(initial_s=MARK_RETRY_INITIAL_S, max_s=MARK_RETRY_MAX_S)
         while True:
             await self._due.wait()
@@ -76,7 +76,7 @@ class Marks:
                 await self._write_delivered()
                 await self._write_dead()
                 backoff = backoff.succeeded()
-            except DiskUnavailable as error:
+            except Unavailable as error:
                 self._due.set()
                 backoff = backoff.failed()
                 log.warning("cloud_marks_wait", waiting=len(self._sequences) + len(self._dead), detail=error.detail)

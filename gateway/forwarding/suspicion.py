@@ -163,8 +163,9 @@ def log_chance_of_a_bad_link(strikes: int, *, passes: int, drops: int) -> float:
     """Return the log of how much better "this event is lost always" explains the record than "the link loses anyone".
 
     A likelihood ratio (Neyman and Pearson, 1933): one loss rate for all,
-    against one for the others and certain loss for this one. By Wald's
-    sequential test (1945) stopping at a ratio of c errs at most once in 1/c.
+    against one for the others and certain loss for this one. Stopping below c
+    convicts wrongly about once in 1/c trials (Wald's sequential test, 1945); the
+    rates are fitted, so that is an estimate and the simulation is the check.
     """
     return _log_likelihood(drops + strikes, passes) - _log_likelihood(drops, passes)
 

@@ -78,12 +78,6 @@ def forget_ids(transaction: Transaction, *, pruned_before: str = _ALWAYS) -> int
     return forgotten
 
 
-def fits(transaction: Transaction, *, rows: int, bytes_wanted: int) -> bool:
-    """Return whether ``rows`` and ``bytes_wanted`` fit under the caps as things are."""
-    ledger, caps = transaction.ledger, transaction.caps
-    return ledger.rows + rows <= caps.rows_max and ledger.bytes_used + bytes_wanted <= caps.bytes_max
-
-
 def make_room(transaction: Transaction, *, rows: int, bytes_wanted: int, now: datetime) -> bool:
     """Try to fit ``rows`` and ``bytes_wanted`` under the caps and return whether they fit.
 

@@ -12,7 +12,6 @@ class Queries:
     """One field for each ``-- name:`` of queries.sql."""
 
     insert_event: str
-    insert_event_of_new_id: str
     find_submission: str
     find_delivery: str
     remember_delivery: str

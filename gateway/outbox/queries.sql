@@ -2,19 +2,9 @@
 
 -- name: insert_event
 INSERT INTO events (
-    sequence, submission_id, item, device_id, transport, kind, received_at, captured_at,
-    payload_sha256, payload_bytes, id_reused, result
+    sequence, id_reused, submission_id, item, device_id, transport, kind, received_at, captured_at,
+    payload_sha256, payload_bytes, result
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
-
--- name: insert_event_of_new_id
--- One statement rather than a look-up and an insert: half the way of a small commit is spent in calls.
-INSERT INTO events (
-    sequence, submission_id, item, device_id, transport, kind, received_at, captured_at,
-    payload_sha256, payload_bytes, id_reused, result
-)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
-WHERE NOT EXISTS (SELECT 1 FROM events WHERE device_id = ?4 AND submission_id = ?2)
-    AND NOT EXISTS (SELECT 1 FROM remembered_ids WHERE device_id = ?4 AND submission_id = ?2);
 
 -- name: find_submission
 SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result

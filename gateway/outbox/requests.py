@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar
 from gateway.errors import OutboxFull, SubmissionIdReused
 from gateway.messages import Command, EventDraft, EventState, IdReuse, Receipt, Refusal
 from gateway.outbox.lifecycle import step
-from gateway.outbox.pruning import Keeping, fits, make_room, prune
+from gateway.outbox.pruning import Keeping, make_room, prune
 from gateway.outbox.rows import (
     Row,
     receipt_from_drafts,
@@ -55,18 +55,26 @@ class CommitDrafts:
         self._drafts = drafts
         self._now = now
         self._rows = [row_from_draft(draft) for draft in drafts]
-        self._bytes = sum([len(row[-1]) + ROW_OVERHEAD_BYTES for row in self._rows])
+        self._bytes = sum([len(row[-1]) for row in self._rows]) + ROW_OVERHEAD_BYTES * len(self._rows)
 
     def apply(self, transaction: Transaction) -> Receipt:
         """Return the receipt. Raises SubmissionIdReused or OutboxFull before anything is stored."""
         repeated = self._repeated_delivery(transaction)
         if repeated is not None:
             return repeated
-        if fits(transaction, rows=len(self._rows), bytes_wanted=self._bytes):
-            receipt = self._store(transaction, transaction.queries.insert_event_of_new_id, id_reused=False)
-            if receipt is not None:
-                return receipt
-        return self._look_closer(transaction)
+        head = self._drafts[0]
+        key = (head.device_id, head.submission_id)
+        known = transaction.connection.execute(transaction.queries.find_submission, key).fetchall()
+        if known:
+            same = rows_with_payload(known, head.payload_sha256)
+            if same:
+                return receipt_from_rows(transaction.epoch, same)
+            if head.on_id_reuse is IdReuse.REJECT:
+                raise SubmissionIdReused(f"{head.device_id} has used the id {head.submission_id} for other bytes")
+        if not make_room(transaction, rows=len(self._rows), bytes_wanted=self._bytes, now=self._now):
+            raise OutboxFull(_how_full(transaction))
+        self._remember_delivery(transaction)
+        return self._store(transaction, id_reused=bool(known))
 
     def _repeated_delivery(self, transaction: Transaction) -> Receipt | None:
         """Return the first receipt if the transport says that this is a repetition, and it is one."""
@@ -90,32 +98,12 @@ class CommitDrafts:
         )
         transaction.connection.execute(transaction.queries.remember_delivery, row)
 
-    def _look_closer(self, transaction: Transaction) -> Receipt:
-        """Handle what is not plainly new, or does not plainly fit."""
-        head = self._drafts[0]
-        key = (head.device_id, head.submission_id)
-        known = transaction.connection.execute(transaction.queries.find_submission, key).fetchall()
-        same = rows_with_payload(known, head.payload_sha256)
-        if same:
-            return receipt_from_rows(transaction.epoch, same)
-        if known and head.on_id_reuse is IdReuse.REJECT:
-            raise SubmissionIdReused(f"{head.device_id} has used the id {head.submission_id} for other bytes")
-        if not make_room(transaction, rows=len(self._rows), bytes_wanted=self._bytes, now=self._now):
-            raise OutboxFull(_how_full(transaction))
-        receipt = self._store(transaction, transaction.queries.insert_event, id_reused=bool(known))
-        assert receipt is not None, "a plain insert stores"
-        return receipt
-
-    def _store(self, transaction: Transaction, insert_first: str, *, id_reused: bool) -> Receipt | None:
-        """Insert the rows; None, and nothing stored, if ``insert_first`` found that the id is known."""
-        connection, ledger = transaction.connection, transaction.ledger
+    def _store(self, transaction: Transaction, *, id_reused: bool) -> Receipt:
+        ledger, execute = transaction.ledger, transaction.connection.execute
+        insert = transaction.queries.insert_event
         first = ledger.sequence_high + 1
-        insert = insert_first
         for sequence, row in enumerate(self._rows, first):
-            if not connection.execute(insert, (sequence, *row[:-1], id_reused, row[-1])).rowcount:
-                return None
-            insert = transaction.queries.insert_event
-        self._remember_delivery(transaction)
+            execute(insert, (sequence, id_reused, *row))
         ledger.sequence_high += len(self._rows)
         ledger.pending += len(self._rows)
         ledger.bytes_used += self._bytes

@@ -90,7 +90,7 @@ def result_from_text(kind: str, text: str) -> Result:
 
 
 def row_from_draft(draft: EventDraft) -> Row:
-    """Return a draft's columns for ``insert_event``, without ``sequence`` and ``id_reused``."""
+    """Return a draft's columns for ``insert_event``, after its ``sequence`` and ``id_reused``."""
     captured_at = draft.captured_at
     return (
         draft.submission_id,

@@ -6,7 +6,7 @@ reports the mistakes of all sources together (docs/decisions).
 """
 
 from gateway.settings.describing import SettingRow, describe
-from gateway.settings.forms import HostPort, parse_listen
+from gateway.settings.forms import BrokerUrl, HostPort, parse_broker_url, parse_listen
 from gateway.settings.loading import load_settings
 from gateway.settings.problems import Problem, SettingsInvalid
 from gateway.settings.sections import (
@@ -18,6 +18,9 @@ from gateway.settings.sections import (
     HttpSettings,
     LimitsSettings,
     ModelSettings,
+    MqttChunksSettings,
+    MqttSettings,
+    MqttTopicsSettings,
     OutboxSettings,
     Provenance,
     Section,
@@ -29,12 +32,16 @@ __all__ = [
     "MIB",
     "PRIVATE_NETWORKS",
     "AdminSettings",
+    "BrokerUrl",
     "CloudSettings",
     "GatewaySettings",
     "HostPort",
     "HttpSettings",
     "LimitsSettings",
     "ModelSettings",
+    "MqttChunksSettings",
+    "MqttSettings",
+    "MqttTopicsSettings",
     "OutboxSettings",
     "Problem",
     "Provenance",
@@ -45,5 +52,6 @@ __all__ = [
     "UrlFetchSettings",
     "describe",
     "load_settings",
+    "parse_broker_url",
     "parse_listen",
 ]

@@ -21,7 +21,12 @@ _WANTED = {
     Kind.SWITCH: "must be true or false",
     Kind.LIST: "must be a list of texts",
 }
-_LIST_EXAMPLES = {"allowed_networks": ["192.168.10.0/24"]}
+_LIST_EXAMPLES = {
+    "allowed_networks": ["192.168.10.0/24"],
+    "images": ["devices/{device_id}/images"],
+    "readings": ["devices/{device_id}/readings"],
+    "chunks": ["devices/{device_id}/chunks"],
+}
 _BOUND_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 
 
@@ -30,7 +35,7 @@ def problem_of(error: ErrorDetails, given: Given) -> Problem:
     field = leaves()[given.key]
     context: Mapping[str, Any] = error.get("ctx", {})
     if error["type"] == "setting":
-        return given.problem(context["text"], context["cure"])
+        return _bad_form(given, _element(error, given), context["text"], context["cure"])
     if error["type"] in _BOUND_ERRORS:
         return _out_of_range(given, field)
     if error["type"] == "literal_error":
@@ -94,10 +99,21 @@ def _element(error: ErrorDetails, given: Given) -> int | None:
     return at[0] if at and isinstance(at[0], int) else None
 
 
+def _bad_form(given: Given, index: int | None, text: str, cure: str) -> Problem:
+    if index is None:
+        return given.problem(text, cure)
+    assert isinstance(given.value, list)
+    return given.problem(text, cure, where=_element_place(given, index), value=given.value[index])
+
+
+def _element_place(given: Given, index: int) -> str:
+    return given.element_places[index] if index < len(given.element_places) else given.where
+
+
 def _bad_element(given: Given, index: int) -> Problem:
     assert isinstance(given.value, list)
     element = given.value[index]
-    where = given.element_places[index] if index < len(given.element_places) else given.where
+    where = _element_place(given, index)
     if given.key[-1] != "allowed_networks" or not isinstance(element, str):
         example = given.assignment(_LIST_EXAMPLES.get(given.key[-1], ["camera.example"]))
         return given.problem("must be a list of texts", f"Put each in quotes: {example}.", where=where, value=element)

@@ -1,4 +1,4 @@
-"""The written forms that settings take: listen addresses, proxies, gateway ids.
+"""The written forms that settings take: listen addresses, URLs of proxies and brokers, ids, topic patterns.
 
 Pure. Each ``check_*`` returns the text unchanged or raises a :class:`PydanticCustomError` of type ``setting``
 whose context has ``text`` (what is wrong) and ``cure`` (a sentence with an example).
@@ -10,6 +10,8 @@ from ipaddress import ip_address
 
 from pydantic_core import PydanticCustomError
 
+from gateway.settings.topic_patterns import PatternInvalid, parse_pattern
+
 GATEWAY_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")  # what IoT Hub allows in a device id, less what needs quoting
 
 _BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\]:(?P<port>\d+)")
@@ -19,6 +21,10 @@ _PROXY = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^:@/\s]+)(?::(?P<password>[^/\s]*))?@)?(?P<address>[^/\s@]+)/?"
 )
 _LISTEN_EXAMPLES = '"127.0.0.1:8080" for this machine alone, ":8080" for every network it is in, "[::1]:8080" for IPv6'
+_BROKER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<address>[^/\s]*)/?")
+_BROKER_CURE = 'Write it as "mqtt://broker.example", or with TLS "mqtts://broker.example:8883".'
+_BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA as mqtt and secure-mqtt
+_FIELD_PATH = re.compile(r"[^.\x00-\x1f]{1,64}(\.[^.\x00-\x1f]{1,64}){0,7}")
 _PROXY_CURE = 'Write it as "http://proxy.example:3128", or "http://user:password@proxy.example:3128".'
 
 
@@ -43,6 +49,13 @@ class HostPort:
         except ValueError:
             return False
 
+    def meets(self, other: "HostPort") -> bool:
+        """Return whether both can't be listened on at once."""
+        if self.port != other.port or self.port == 0:
+            return False
+        same = self.host == other.host or (self.is_loopback and other.is_loopback)
+        return same or self.is_every_interface or other.is_every_interface
+
 
 def invalid(text: str, cure: str) -> PydanticCustomError:
     """Return the error that a form check raises."""
@@ -64,10 +77,24 @@ def parse_listen(text: str) -> HostPort:
     return HostPort(host, port)
 
 
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """Where a broker is, and whether to speak TLS with it."""
+
+    host: str
+    port: int
+    tls: bool
+
+
 def check_listen(text: str) -> str:
     """Accept ``host:port``, ``[::1]:8080`` and ``:8080``."""
     parse_listen(text)
     return text
+
+
+def check_listen_or_off(text: str) -> str:
+    """Accept what :func:`check_listen` accepts, or nothing (off)."""
+    return check_listen(text) if text else text
 
 
 def _listen_fault(text: str) -> str:
@@ -113,4 +140,53 @@ def check_proxy(text: str) -> str:
     address = _BRACKETED.fullmatch(found["address"]) or _HOST_PORT.fullmatch(found["address"])
     if address is None or not address["host"] or not 0 < int(address["port"]) < 65536:
         raise invalid("has no host and port", _PROXY_CURE)
+    return text
+
+
+def check_broker_url(text: str) -> str:
+    """Accept ``mqtt://host[:port]`` and ``mqtts://host[:port]``, or nothing (no broker)."""
+    if text:
+        parse_broker_url(text)
+    return text
+
+
+def parse_broker_url(text: str) -> BrokerUrl:
+    """Return what a broker's URL means. Raises PydanticCustomError (a ValueError) with the cure."""
+    found = _BROKER.fullmatch(text)
+    if found is None or found["scheme"].lower() not in _BROKER_PORTS:
+        raise invalid("is not the URL of an MQTT broker", _BROKER_CURE)
+    if "@" in found["address"]:
+        raise invalid("has a login in it", "Put it into mqtt.username and mqtt.password_file.")
+    scheme = found["scheme"].lower()
+    address = found["address"]
+    if not re.search(r":\d+$", address) or address.endswith("]"):
+        address = f"{address}:{_BROKER_PORTS[scheme]}"
+    place = _BRACKETED.fullmatch(address) or _HOST_PORT.fullmatch(address)
+    if place is None or not place["host"] or not _is_host(place["host"], bracketed=address.startswith("[")):
+        raise invalid("has no usable host", _BROKER_CURE)
+    if not 0 < int(place["port"]) < 65536:
+        raise invalid(f"port {place['port']} does not exist", _BROKER_CURE)
+    return BrokerUrl(place["host"], int(place["port"]), tls=scheme == "mqtts")
+
+
+def check_topic_pattern(text: str) -> str:
+    """Accept a topic pattern: ``devices/{device_id}/images``."""
+    try:
+        parse_pattern(text)
+    except PatternInvalid as error:
+        raise invalid(error.text, error.cure) from error
+    return text
+
+
+def check_level(text: str) -> str:
+    """Accept what is one literal level of a topic, or nothing."""
+    if text and re.search(r"[/+#\x00-\x1f\s]", text):
+        raise invalid("is not one level of a topic", 'Use letters, digits and dashes, for example "gateways".')
+    return text
+
+
+def check_field_path(text: str) -> str:
+    """Accept a field's name, or names with dots between them: ``image``, ``data.jpg``."""
+    if _FIELD_PATH.fullmatch(text) is None:
+        raise invalid("names no field", 'Write its name, with dots to go deeper: "image", "data.jpg".')
     return text

@@ -19,7 +19,7 @@ TOML_NAME = "gateway.toml"
 SCHEMA_NAME = "gateway.schema.json"
 
 # What the file says outright, so that a reader sees at once where the gateway listens and what it runs.
-_SPELT_OUT: frozenset[Key] = frozenset({("model", "path"), ("http", "listen"), ("admin", "listen")})
+_SPELT_OUT: frozenset[Key] = frozenset({("model", "path"), ("http", "listen"), ("mqtt", "listen"), ("admin", "listen")})
 _WIDTH = 110
 
 _HEAD = """\

@@ -25,7 +25,13 @@ from gateway.settings.toml_source import TomlSource
 _DATA_DIR: Key = ("gateway", "data_dir")
 _ID: Key = ("gateway", "id")
 _MODEL_PATH: Key = ("model", "path")
-_PRIVATE_KEY_FILE: Key = ("cloud", "key_file")
+# Secret files whose content stays where it is: OpenSSL or the listener reads them.
+_SECRET_FILES: tuple[Key, ...] = (
+    ("cloud", "key_file"),
+    ("mqtt", "key_file"),
+    ("mqtt", "listen_key_file"),
+    ("mqtt", "listen_credentials_file"),
+)
 
 
 def load_settings(
@@ -143,9 +149,10 @@ class _Load:
                 self._problems.append(content)
             else:
                 self._given[secret] = content
-        key_file = self._given.get(_PRIVATE_KEY_FILE)
-        if key_file is not None and isinstance(key_file.value, str) and key_file.value:
-            self._warn_of_exposure(key_file)
+        for key in _SECRET_FILES:
+            secret_file = self._given.get(key)
+            if secret_file is not None and isinstance(secret_file.value, str) and secret_file.value:
+                self._warn_of_exposure(secret_file)
 
     def _warn_of_exposure(self, given: Given) -> None:
         warning = exposure(given)

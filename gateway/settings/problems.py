@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from gateway.errors import OperatorError
 from gateway.redaction import redact
 
+# What a check of relations finds: the key to change, what is wrong, how to mend it.
+Fault = tuple[tuple[str, ...], str, str]
+
 _VALUE_LENGTH_MAX = 80  # more would push the cure off the screen
 
 
@@ -47,3 +50,8 @@ def shown(value: object, *, secret: bool = False) -> str:
         return "(hidden)" if value else '""'
     text = redact(json.dumps(value, ensure_ascii=True, default=str))
     return text if len(text) <= _VALUE_LENGTH_MAX else text[: _VALUE_LENGTH_MAX - 1] + "…"
+
+
+def unreadable(error: OSError) -> str:
+    """Return what is wrong with a file that can't be read."""
+    return f"this file can't be read: {(error.strerror or 'unknown reason').lower()}"

@@ -7,17 +7,17 @@ skipped, so that one mistake is told once.
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import chain
+from functools import partial
+from itertools import chain, combinations
 from pathlib import Path
 
 from gateway.errors import OperatorError
-from gateway.settings.forms import HostPort, parse_listen
+from gateway.settings import mqtt_relations
+from gateway.settings.forms import parse_listen
 from gateway.settings.given import Given, Layer
 from gateway.settings.keys import Key, is_secret, leaves
-from gateway.settings.problems import Problem
-from gateway.settings.sections import CloudSettings, Section, Settings
-
-Fault = tuple[Key, str, str]
+from gateway.settings.problems import Fault, Problem, unreadable
+from gateway.settings.sections import Section, Settings
 
 _X509_EXAMPLE = (
     'For example hostname = "myhub.azure-devices.net", device_id = "gateway-1", '
@@ -56,20 +56,19 @@ def _given_or_default(key: Key, related: tuple[Key, ...], settings: Settings, gi
 
 
 def _listeners(settings: Settings) -> Iterator[Fault]:
-    http, admin = parse_listen(settings.http.listen), parse_listen(settings.admin.listen)
-    if settings.http.enabled and settings.admin.enabled and _collide(http, admin):
-        yield (
-            ("admin", "listen"),
-            f"is the same port as http.listen = {settings.http.listen}",
-            f'Give each a port of its own, for example admin.listen = "127.0.0.1:{http.port % 65535 + 1}".',
-        )
-
-
-def _collide(one: HostPort, other: HostPort) -> bool:
-    if one.port != other.port or one.port == 0:
-        return False
-    same = one.host == other.host or (one.is_loopback and other.is_loopback)
-    return same or one.is_every_interface or other.is_every_interface
+    open_ones = [
+        ("http", settings.http.listen if settings.http.enabled else ""),
+        ("mqtt", settings.mqtt.listen),
+        ("admin", settings.admin.listen if settings.admin.enabled else ""),
+    ]
+    for (first, one), (second, other) in combinations(open_ones, 2):
+        if one and other and parse_listen(one).meets(parse_listen(other)):
+            free = parse_listen(one).port % 65535 + 1
+            yield (
+                (second, "listen"),
+                f"is the same port as {first}.listen = {one}",
+                f'Give each a port of its own, for example {second}.listen = "127.0.0.1:{free}".',
+            )
 
 
 def _backoff(settings: Settings) -> Iterator[Fault]:
@@ -154,16 +153,9 @@ def _connection_string(settings: Settings) -> Iterator[Fault]:
         )
 
 
-def _ca_file(settings: Settings) -> Iterator[Fault]:
-    yield from _certificates(settings.cloud.ca_file, ("cloud", "ca_file"))
-
-
-def _certificate_file(settings: Settings) -> Iterator[Fault]:
-    yield from _certificates(settings.cloud.certificate_file, ("cloud", "certificate_file"))
-
-
-def _certificates(path: Path | None, key: Key) -> Iterator[Fault]:
+def _certificates(settings: Settings, key: Key) -> Iterator[Fault]:
     """Check that a file holds certificates in PEM which OpenSSL can read."""
+    path = _path(settings, key)
     if path is None:
         return
     try:
@@ -171,7 +163,7 @@ def _certificates(path: Path | None, key: Key) -> Iterator[Fault]:
     except ssl.SSLError:
         yield key, "holds no PEM certificate", _pem_cure(path)
     except OSError as error:
-        yield key, _unreadable(error), "Name a PEM file that the gateway's user may read."
+        yield key, unreadable(error), "Name a PEM file that the gateway's user may read."
 
 
 def _pem_cure(path: Path) -> str:
@@ -181,57 +173,76 @@ def _pem_cure(path: Path) -> str:
     )
 
 
-def _key_file(settings: Settings) -> Iterator[Fault]:
-    cloud = settings.cloud
-    if cloud.key_file is None:
+def _key_file(settings: Settings, key: Key, certificate: Key) -> Iterator[Fault]:
+    """Check that a file holds a plain private key, and that of ``certificate`` if there is one."""
+    path = _path(settings, key)
+    if path is None:
         return
-    key: Key = ("cloud", "key_file")
     try:
-        text = cloud.key_file.read_bytes()
+        text = path.read_bytes()
     except OSError as error:
-        yield key, _unreadable(error), "Name a PEM file that the gateway's user may read."
+        yield key, unreadable(error), "Name a PEM file that the gateway's user may read."
         return
+    certificate_file = _path(settings, certificate)
     if b"ENCRYPTED" in text:
         # OpenSSL would ask for the pass phrase on the terminal.
-        out = f"{cloud.key_file.stem}-plain.key"
+        out = f"{path.stem}-plain.key"
         yield (
             key,
             "is encrypted",
-            f"Decrypt it: openssl pkey -in {cloud.key_file.name} -out {out}; then chmod 600 {out}",
+            f"Decrypt it: openssl pkey -in {path.name} -out {out}; then chmod 600 {out}",
         )
     elif b"PRIVATE KEY-----" not in text:
         yield key, "holds no PEM private key", "It must hold -----BEGIN PRIVATE KEY-----, as openssl pkey writes it."
-    elif cloud.certificate_file is not None:
-        yield from _key_pair(cloud)
+    elif certificate_file is not None:
+        yield from _key_pair(certificate_file, path, key, certificate[-1])
 
 
-def _key_pair(cloud: CloudSettings) -> Iterator[Fault]:
-    assert cloud.certificate_file is not None
-    assert cloud.key_file is not None
+def _key_pair(certificate_file: Path, key_file: Path, key: Key, certificate_name: str) -> Iterator[Fault]:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cloud.certificate_file, cloud.key_file)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate_file, key_file)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             yield (
-                ("cloud", "key_file"),
-                "is not the key of certificate_file",
-                'Name the key that the certificate was made with, for example key_file = "device.key".',
+                key,
+                f"is not the key of {certificate_name}",
+                f'Name the key that the certificate was made with, for example {key[-1]} = "device.key".',
             )
     except OSError:
         return  # the certificate's own check tells
 
 
-def _unreadable(error: OSError) -> str:
-    return f"this file can't be read: {(error.strerror or 'unknown reason').lower()}"
+def _path(settings: Settings, key: Key) -> Path | None:
+    section, name = key
+    path: Path | None = getattr(getattr(settings, section), name)
+    return path
+
+
+def _mqtt(*names: str) -> tuple[Key, ...]:
+    return tuple(("mqtt", name) for name in names)
 
 
 def _cloud(*names: str) -> tuple[Key, ...]:
     return tuple(("cloud", name) for name in names)
 
 
+_KEYS_WITH_CERTIFICATES: tuple[tuple[Key, Key], ...] = (
+    (("cloud", "key_file"), ("cloud", "certificate_file")),
+    (("mqtt", "key_file"), ("mqtt", "certificate_file")),
+    (("mqtt", "listen_key_file"), ("mqtt", "listen_certificate_file")),
+)
+_CERTIFICATES: tuple[Key, ...] = (
+    ("cloud", "ca_file"),
+    ("mqtt", "ca_file"),
+    *(certificate for _, certificate in _KEYS_WITH_CERTIFICATES),
+)
+
 # Each check with the keys that it looks at.
 _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ...] = (
-    ((("http", "listen"), ("admin", "listen"), ("http", "enabled"), ("admin", "enabled")), _listeners),
+    (
+        (("http", "listen"), ("mqtt", "listen"), ("admin", "listen"), ("http", "enabled"), ("admin", "enabled")),
+        _listeners,
+    ),
     ((("gateway", "data_dir"),), _data_dir),
     ((("limits", "memory_budget_mb"), ("limits", "image_bytes_max"), ("model", "workers")), _memory),
     (_cloud("backoff_initial_s", "backoff_max_s"), _backoff),
@@ -239,9 +250,19 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
     (_cloud("connect_timeout_s", "keep_alive_s"), _keep_alive),
     (_cloud("connection_string", *_X509_KEYS), _credentials),
     (_cloud("connection_string"), _connection_string),
-    (_cloud("ca_file"), _ca_file),
-    (_cloud("certificate_file"), _certificate_file),
-    (_cloud("key_file", "certificate_file"), _key_file),
+    (mqtt_relations.TOPIC_KEYS, mqtt_relations.topics),
+    (_mqtt("url", "listen"), mqtt_relations.self),
+    (_mqtt("password", "username"), mqtt_relations.login),
+    (
+        _mqtt("certificate_file", "key_file", "listen_certificate_file", "listen_key_file", "ca_file", "url"),
+        mqtt_relations.tls,
+    ),
+    (_mqtt("listen_credentials_file"), mqtt_relations.credentials_file),
+    *(((key,), partial(_certificates, key=key)) for key in _CERTIFICATES),
+    *(
+        ((key, certificate), partial(_key_file, key=key, certificate=certificate))
+        for key, certificate in _KEYS_WITH_CERTIFICATES
+    ),
 )
 
 assert all(key in leaves() for key in chain.from_iterable(keys for keys, _ in _CHECKS))

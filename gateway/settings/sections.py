@@ -11,15 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from gateway.settings.forms import check_gateway_id, check_listen, check_proxy
+from gateway.settings.forms import check_gateway_id, check_proxy
+from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.problems import Problem
+from gateway.settings.section import MIB, WRITE_ONLY, Listen, Network, Section
 
-MIB = 1024 * 1024
-
-Network = IPv4Network | IPv6Network
+__all__ = ["MIB", "MqttChunksSettings", "MqttSettings", "MqttTopicsSettings", "Network", "Section"]
 
 # Where the sites' own devices are: loopback, RFC 1918, RFC 3927 and their IPv6 likes (RFC 4193, RFC 4291).
 PRIVATE_NETWORKS: tuple[Network, ...] = (
@@ -33,16 +32,8 @@ PRIVATE_NETWORKS: tuple[Network, ...] = (
     IPv6Network("fe80::/10"),
 )
 
-Listen = Annotated[str, AfterValidator(check_listen)]
-
-# Secrets are fields with repr=False: hidden from listings and errors too. JSON Schema's word for it is writeOnly.
-_WRITE_ONLY: JsonDict = {"writeOnly": True}
-
-
-class Section(BaseModel):
-    """A table of the settings file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+# What an MQTT PUBLISH carries beside its payload: the topic, at most 64 KiB by its length field, and properties.
+MQTT_HEAD_BYTES_MAX = 64 * 1024
 
 
 class GatewaySettings(Section):
@@ -101,6 +92,19 @@ class LimitsSettings(Section):
         le=600,
         description="Seconds from a complete submission to its answer. Below the 60 s at which many clients give up.",
     )
+
+    @property
+    def mqtt_packet_bytes_max(self) -> int:
+        """The largest MQTT packet to read: a largest picture (in whichever form) with its topic and properties."""
+        return max(self.image_bytes_max, self.reading_bytes_max) + MQTT_HEAD_BYTES_MAX
+
+    @property
+    def mqtt_buffered_bytes_max(self) -> int:
+        """Bytes of MQTT messages being received or held, in each of the two ways; beyond it the gateway stops reading.
+
+        Twice the largest: one that is stuck half-way leaves room for another.
+        """
+        return 2 * self.mqtt_packet_bytes_max
 
 
 class ModelSettings(Section):
@@ -228,7 +232,7 @@ class CloudSettings(Section):
         description="A device's connection string: HostName=...;DeviceId=...;SharedAccessKey=.... Secret: better "
         "$IOTHUB_DEVICE_CONNECTION_STRING, or connection_string_file.",
         repr=False,
-        json_schema_extra=_WRITE_ONLY,
+        json_schema_extra=WRITE_ONLY,
     )
     connection_string_file: Path | None = Field(
         default=None,
@@ -247,7 +251,7 @@ class CloudSettings(Section):
         description="http://[user:password@]host:port of a proxy that knows CONNECT. Sites that allow port 443 only "
         "need transport = websockets too. Secret when it has a password: better proxy_file.",
         repr=False,
-        json_schema_extra=_WRITE_ONLY,
+        json_schema_extra=WRITE_ONLY,
     )
     proxy_file: Path | None = Field(default=None, description="A file that holds the proxy's URL and nothing else.")
     transport: Literal["mqtt", "websockets"] = Field(
@@ -328,6 +332,7 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     model: ModelSettings = ModelSettings()
     http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
     admin: AdminSettings = AdminSettings()
     outbox: OutboxSettings = OutboxSettings()
     cloud: CloudSettings = CloudSettings()

@@ -30,7 +30,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._now_s = 0.0
         self._numbers = itertools.count()
         super().__init__(_JumpingSelector(self))
-        self.set_task_factory(self._numbered_task)
+        self.set_task_factory(self._numbered_task)  # type: ignore[arg-type]  # the protocol has a generic for each version
 
     def time(self) -> float:
         return self._now_s

@@ -222,6 +222,12 @@ def test_too_many_bytes_are_413_and_noted(serving: Serving, http: httpx.Client, 
     assert not serving.intake.submissions
 
 
+def test_chunks_beyond_the_cap_are_not_kept(serving: Serving, http: httpx.Client) -> None:
+    answer = http.post("/image", content=iter([JPEG, *[bytes(50_000)] * 40]))
+    assert answer.status_code == 413
+    assert serving.intake.bytes_held_high <= 64 * 1024
+
+
 def test_form_may_be_larger_than_the_picture_cap_by_its_envelope_only(http: httpx.Client) -> None:
     at_cap = JPEG + bytes(64 * 1024 - len(JPEG))
     assert http.post("/image", files={"imageData": ("a", at_cap)}).status_code == 200
@@ -332,6 +338,7 @@ def test_bug_is_500_with_a_reference_and_the_server_lives_on(serving: Serving, h
     ]
     assert answer.status_code == 500
     assert answer.json()["reason"] == "internal_error"
+    assert answer.headers["connection"] == "close"
     assert len(answer.json()["reference"]) == 12
     assert "secret detail" not in answer.text
     assert (serving.intake.places_held, serving.intake.bytes_held) == (0, 0)

@@ -23,11 +23,11 @@ from tests.fakes.outbox_parts import KeptMeter, StillClock
 T = TypeVar("T")
 
 KEEPING = OutboxSettings(delivered_keep_h=10, id_keep_days=2)
-ids = st.sampled_from(["a", "b", "c", "a/0"])
+ids = st.sampled_from(["a", "a/0"])  # few: redeliveries and reuse are the point
 devices = st.sampled_from(["d1", "d2"])
 payloads = st.sampled_from(["11" * 32, "22" * 32])
 # Positions, not sequences: the machine maps them onto what there is, and one beyond.
-picks = st.lists(st.integers(0, 12), max_size=4)
+picks = st.lists(st.integers(0, 5), min_size=1, max_size=5)
 
 
 @dataclass
@@ -103,6 +103,11 @@ class OutboxMachine(RuleBasedStateMachine):
         for item in receipt.items:
             self.model[item.sequence] = Modelled(device, submission, payload, receipt)
 
+    @rule(picked=picks)
+    def redeliver(self, picked: list[int]) -> None:
+        for modelled in [self.model[s] for s in self._sequences(picked) if s in self.model]:
+            self.commit(modelled.device_id, modelled.submission_id, modelled.payload, 0, reject=False)
+
     @rule(picked=picks, with_tombstones=st.booleans())
     def mark_delivered(self, picked: list[int], *, with_tombstones: bool) -> None:
         picked = self._sequences(picked)
@@ -130,7 +135,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.dead_unannounced.pop(sequence, None)
         assert count == len(moved)
 
-    @rule(hours=st.sampled_from([1, 9, 30, 60]))
+    @rule(hours=st.sampled_from([1, 9, 30, 30, 60]))
     def prune(self, hours: int) -> None:
         self.hours += hours
         self.clock.advance(timedelta(hours=hours))
@@ -141,6 +146,13 @@ class OutboxMachine(RuleBasedStateMachine):
                 modelled.state, modelled.pruned_at_h = None, self.hours
             if modelled.state is None and modelled.pruned_at_h <= self.hours - 48:
                 modelled.forgotten = True
+
+    @rule(picked=picks)
+    def deliver_prune_and_redeliver(self, picked: list[int]) -> None:
+        """Do in one what single rules seldom chain: the redelivery of a pruned event."""
+        self.mark_delivered(picked, with_tombstones=False)
+        self.prune(30)
+        self.redeliver(picked)
 
     @rule()
     @precondition(lambda self: bool(self.model))
@@ -189,4 +201,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=40, stateful_step_count=25)
+TestOutbox.settings = settings(max_examples=100, stateful_step_count=40)

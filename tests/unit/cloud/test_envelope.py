@@ -197,9 +197,7 @@ def test_probability_that_is_no_number_is_not_encodable() -> None:
         message_of(tombstones=(TOMBSTONE,)),
         message_of(
             event(),
-            header=Header(
-                "g", replace(STATE, epoch=Epoch(epoch="b", predecessor="a", predecessor_last_sequence=None))
-            ),
+            header=Header("g", replace(STATE, epoch=Epoch(epoch="b", predecessor="a", predecessor_last_sequence=None))),
         ),
     ],
     ids=["reading", "classification", "mixed", "tombstones", "predecessor"],

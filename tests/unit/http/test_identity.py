@@ -4,13 +4,12 @@ import pytest
 
 from adapters.http.identity import (
     captured_at_of,
-    device_id_checked,
     device_id_of_address,
     device_id_of_request,
     submission_id_of,
-    timestamp,
 )
 from gateway.errors import RequestInvalid
+from gateway.identifiers import device_id_checked, timestamp
 
 
 @pytest.mark.parametrize(

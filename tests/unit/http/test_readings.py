@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.http.readings import DEPTH_MAX, READINGS_PER_SUBMISSION_MAX, parse_readings
 from gateway.errors import ReadingInvalid
 from gateway.messages import Readings
+from gateway.readings import READINGS_PER_SUBMISSION_MAX, parse_readings
+from gateway.strict_json import DEPTH_MAX
 
 NOW = datetime(2026, 5, 4, 8, 30, tzinfo=UTC)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from adapters.http.readings import parse_readings
-from adapters.http.senml import NAME_CHARS_MAX, SENML_TYPE
 from gateway.errors import ReadingInvalid
+from gateway.readings import parse_readings
+from gateway.senml import NAME_CHARS_MAX, SENML_TYPE
 
 NOW = datetime(2026, 5, 4, 8, 30, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -187,6 +187,10 @@ async def test_private_address_behind_an_allowed_name_is_refused(address: str) -
     chosen = fetcher("camera.local", networks=False, addresses=(address,))
     with pytest.raises(UrlRefused, match="private"):
         await fetch(chosen, "http://camera.local/")
+
+
+def test_listed_range_holds_for_ipv4_in_ipv6_clothing_too() -> None:
+    assert fetcher("camera.local")._is_open(ip_address("::ffff:127.0.0.1"))
 
 
 async def test_connection_goes_to_the_checked_address_whatever_the_name_says_next() -> None:

@@ -53,8 +53,8 @@ def test_a_file_below_the_current_folder_is_named_as_typed_there(cwd: Path) -> N
         ("[http]\ndata_dir = 1", "http.data_dir", "Did you mean data_dir under [gateway]?"),
         ("listen = 1", "listen", "Did you mean listen under [http]?"),
         ("[htttp]\nlisten = 1", "htttp", "Did you mean http?"),
-        ("[http.url]\nx = 1", "http.url", "The keys of [http] are: enabled, listen"),
-        ("[mqtt]\nhost = 1", "mqtt", "The tables are: [gateway], [limits]"),
+        ("[http.tls]\nx = 1", "http.tls", "The keys of [http] are: enabled, listen"),
+        ("[zigbee]\nhost = 1", "zigbee", "The tables are: [gateway], [limits]"),
         ("[cloud.nowhere.at.all]\nx = 1", "cloud.nowhere", "The keys of [cloud] are: connection_string"),
     ],
 )
@@ -77,7 +77,7 @@ def test_an_unknown_key_of_the_file_is_a_mistake_that_leads_to_the_right_one(
         ("GATEWAY_DATA_DIR", "Did you mean GATEWAY_GATEWAY__DATA_DIR?"),
         ("GATEWAY_ID", "Did you mean GATEWAY_GATEWAY__ID?"),
         ("GATEWAY_HTTP__XYZZY", "The keys of [http] are: enabled, listen"),
-        ("GATEWAY_MQTT__XYZZY", "The tables are: [gateway]"),
+        ("GATEWAY_ZIGBEE__XYZZY", "The tables are: [gateway]"),
     ],
 )
 def test_an_unknown_variable_of_ours_is_a_mistake(mistakes: Mistakes, name: str, cure: str) -> None:

@@ -1,0 +1,46 @@
+"""Refusals that only MQTT can make; they travel like every other :class:`~gateway.errors.SubmissionError`."""
+
+from gateway.errors import Rejected
+
+
+class TopicUnknown(Rejected):
+    reason = "topic_unknown"
+    http_status = 404
+    hint = "publish on a topic that mqtt.topics names"
+
+
+class PayloadEmpty(Rejected):
+    reason = "payload_empty"
+    hint = "send the picture or the readings as the message's payload"
+
+
+class PayloadInvalid(Rejected):
+    """The payload is a text around a picture, and that text is wrong."""
+
+    reason = "payload_invalid"
+    http_status = 422
+    hint = 'send the picture\'s bytes, or JSON like {"image": "<base64 or data URL>"}; mqtt.image_field names the field'
+
+
+class ChunkInvalid(Rejected):
+    """One chunk can't be used; what was held of its picture stays."""
+
+    reason = "chunk_invalid"
+    http_status = 422
+    hint = "docs/PROTOCOLS.md describes a chunk byte by byte"
+
+
+class ChunksConflict(Rejected):
+    """Chunks of one id contradict each other: other sizes, other data for the same index."""
+
+    reason = "chunks_conflict"
+    http_status = 422
+    hint = "give each picture an id of its own, and send all of its chunks again"
+
+
+class ChunksCorrupt(Rejected):
+    """All chunks came, and their CRC-32 is not the announced one: the picture is dropped."""
+
+    reason = "chunks_corrupt"
+    http_status = 422
+    hint = "send all chunks of the picture again; crc32 is that of zlib, over the whole picture"

@@ -1,0 +1,25 @@
+"""What all sections of the settings share: the frozen table, and the types of values."""
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic.config import JsonDict
+
+from gateway.settings.forms import check_listen, check_listen_or_off
+
+MIB = 1024 * 1024
+
+Network = IPv4Network | IPv6Network
+
+Listen = Annotated[str, AfterValidator(check_listen)]
+ListenOrOff = Annotated[str, AfterValidator(check_listen_or_off)]
+
+# Secrets are fields with repr=False: hidden from listings and errors too. JSON Schema's word for it is writeOnly.
+WRITE_ONLY: JsonDict = {"writeOnly": True}
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
