@@ -2,8 +2,10 @@
 
 glibc raises its threshold for mapping an allocation apart each time a mapped one is freed, up to 32 MiB, and keeps
 twice that at the top of its heap: after some large uploads a gateway would hold them for ever. A threshold that is
-set stays. Measured with 3.2 MB photographs, eight at once: peak 318 → 215 MiB, kept afterwards 182 → 101 MiB, at
-the same speed.
+set stays. Too low a one is dear: memory that is mapped for each picture is zeroed page by page, which at 256 KiB
+cost a fifth of the CPU of a 1024x768 picture (13.0 against 10.8 ms; benchmarks/bare_classify.py with glibc's
+MALLOC_MMAP_THRESHOLD_). Measured with 12-megapixel photographs, eight at once, three times: kept afterwards 102 MiB,
+98 with 256 KiB, 182 with glibc's own thresholds.
 """
 
 import ctypes
@@ -13,9 +15,9 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-# Larger than what Python and the SDKs allocate all the time, smaller than any photograph.
-_MAPPED_APART_BYTES = 256 * 1024
-_KEPT_FREE_BYTES = 1024 * 1024
+# Decoded pictures up to 1600x1200 (5.8 MB) and bodies up to the default cap come from the heap; photographs do not.
+_MAPPED_APART_BYTES = 8 * 1024 * 1024
+_KEPT_FREE_BYTES = 16 * 1024 * 1024
 # One for the event loop and one for the workers: their large allocations are mapped apart anyway.
 _ARENAS = 2
 

@@ -11,7 +11,7 @@ from gateway.forwarding.batch import Batch
 
 
 class Flight:
-    """The messages of one session between sending and answer. ``peak`` is never above the window asked for."""
+    """The messages of one session between sending and answer."""
 
     def __init__(self) -> None:
         self._batches: dict[str, Batch] = {}

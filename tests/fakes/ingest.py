@@ -30,6 +30,7 @@ class FakeIngest:
     stored: list[Inbound] = field(default_factory=list)
     taken: list[Inbound] = field(default_factory=list)
     concurrent_max: int = 0
+    pending_notices: list[tuple[str, bytes]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     _concurrent: int = 0
 
@@ -59,6 +60,10 @@ class FakeIngest:
         elif outcome.receipt is not None:
             body |= {"status": "committed", "sequence": outcome.receipt.sequence}
         return f"devices/{outcome.device_id}/results", json.dumps(body).encode()
+
+    def notices(self) -> list[tuple[str, bytes]]:
+        taken, self.pending_notices = self.pending_notices, []
+        return taken
 
     @property
     def payloads(self) -> list[bytes]:

@@ -3,13 +3,14 @@
 ``kill`` is kill -9. The data folder stays for the next ``start``, and so does the port.
 """
 
+import asyncio
 import contextlib
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -209,3 +210,10 @@ class Publisher:
 
     def _on_publish(self, _client: Any, _userdata: Any, packet_id: int) -> None:
         self.acknowledged.add(self._names[packet_id])
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Return when ``condition()`` holds; fail after ``timeout_s``."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110  what is awaited happens in other processes
+            await asyncio.sleep(0.01)

@@ -18,8 +18,8 @@ if sys.argv[1] == "fixed":
 before = resident_mib()
 for _ in range(3):
     pictures, small = [], []
-    for _ in range(16):
-        pictures.append(b"x" * 3_000_000)
+    for _ in range(8):
+        pictures.append(b"x" * 12_000_000)
         small.append(bytearray(3_000))  # something that stays above each picture
     del pictures
 print(resident_mib() - before)
