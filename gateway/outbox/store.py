@@ -8,8 +8,7 @@ with a connection opened anew where the old one can't be trusted.
 import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ class Store:
             queries=self.queries,
             epoch=self.epoch.epoch,
             caps=self._caps,
-            ledger=copy(self.ledger),
+            ledger=replace(self.ledger),
         )
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -185,7 +184,7 @@ def _apply(request: Request[Any], transaction: Transaction) -> object:
 
 def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> object:
     connection = transaction.connection
-    before = copy(transaction.ledger), transaction.work_added, transaction.pruned
+    before = replace(transaction.ledger), transaction.work_added, transaction.pruned
     connection.execute("SAVEPOINT request")
     try:
         outcome = _apply(request, transaction)
