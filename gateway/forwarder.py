@@ -77,7 +77,7 @@ class Forwarder:
         self._backoff = Backoff(initial_s=settings.backoff_initial_s, max_s=settings.backoff_max_s)
         self._bucket = TokenBucket.full(rate_per_s=settings.messages_per_s_max, now_s=clock.monotonic())
         self._state = UplinkState.DISCONNECTED
-        self._reason = "not_started"
+        self._reason = ""
         self._logged_reason = ""
         self._since = clock.now()
         self._last_acknowledged_at: datetime | None = None

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Stand-ins for what a desk does not have: an IoT Hub.", no_args_is_help=True)
+from gateway.simulators.devices.mqtt_messages import Form
+
+app = typer.Typer(help="Stand-ins for what a desk does not have: an IoT Hub, devices.", no_args_is_help=True)
+devices = typer.Typer(help="Devices that send pictures as real ones do.", no_args_is_help=True)
+app.add_typer(devices, name="device")
 
 
-@app.callback()
+@devices.callback()
 def _group() -> None:
-    """Keep ``hub`` a subcommand even while it is the only one."""
+    """Keep ``mqtt`` a subcommand even while it is the only one."""
 
 
 @app.command()
@@ -21,7 +25,9 @@ def hub(
         "data/hub"
     ),
     device: Annotated[list[str] | None, typer.Option(help="A device id it knows; may be repeated.")] = None,
-    view_port: Annotated[int, typer.Option(help="Port of its page and JSON view; 0: any free one.")] = 8090,
+    port: Annotated[int, typer.Option(help="Port of its TLS listener; 0: any free one.")] = 18883,
+    proxy_port: Annotated[int, typer.Option(help="Port of its proxy, which gateways connect to.")] = 18888,
+    view_port: Annotated[int, typer.Option(help="Port of its page and JSON view.")] = 18080,
     record: Annotated[Path | None, typer.Option(help="Append every message to this file, as JSON lines.")] = None,
 ) -> None:
     """Run an IoT Hub stand-in that the real SDK accepts; prints the lines that point a gateway at it."""
@@ -33,7 +39,54 @@ def hub(
         typer.echo("Ctrl-C stops it.")
 
     options = HubOptions(
-        directory=directory, device_ids=tuple(device or ("gw1",)), view_port=view_port, record_file=record
+        directory=directory.absolute(),
+        device_ids=tuple(device or ("gw1",)),
+        port=port,
+        proxy_port=proxy_port,
+        view_port=view_port,
+        record_file=record,
     )
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run_hub(options, announce=announce))
+
+
+@devices.command()
+def mqtt(
+    *,
+    url: Annotated[
+        str, typer.Option(help="The gateway's listener or a broker; mqtts:// for TLS.")
+    ] = "mqtt://127.0.0.1:1883",
+    device_id: Annotated[str, typer.Option(help="Who it says it is.")] = "cam-1",
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pictures to send.")] = 1,
+    interval: Annotated[float, typer.Option(min=0, max=86_400, help="Seconds between two pictures.")] = 1.0,
+    form: Annotated[Form, typer.Option(help="How a picture is packed.")] = Form.RAW,
+    qos: Annotated[int, typer.Option(min=0, max=2, help="0 is not acknowledged; 1 is usual.")] = 1,
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="A picture to send; may be repeated. Without: fruit is drawn.")
+    ] = None,
+    chunk_bytes: Annotated[int, typer.Option(min=1, max=65_536, help="Data of one chunk (--form chunks).")] = 512,
+    wait: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for each answer.")] = 30.0,
+    username: Annotated[str, typer.Option(help="Login, if the other side asks for one.")] = "",
+    password: Annotated[str, typer.Option(envvar="MQTT_PASSWORD", help="Its password.")] = "",
+    ca_file: Annotated[str, typer.Option(help="PEM of the authority of the other side's certificate.")] = "",
+) -> None:
+    """Publish pictures over MQTT like a camera, and print each acknowledgement and result."""
+    from gateway.simulators.devices.mqtt_camera import CameraOptions, MqttCamera
+    from gateway.simulators.devices.pictures import pictures
+
+    options = CameraOptions(
+        url=url,
+        device_id=device_id,
+        count=count,
+        interval_s=interval,
+        form=form,
+        qos=qos,
+        chunk_bytes=chunk_bytes,
+        wait_s=wait,
+        username=username,
+        password=password,
+        ca_file=ca_file,
+    )
+    camera = MqttCamera(options, pictures=pictures(picture or ()), tell=typer.echo)
+    if not camera.run().all_well:
+        raise typer.Exit(1)
