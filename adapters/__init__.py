@@ -6,9 +6,13 @@ device never loads that kind's library.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.ports import Adapter, Clock, EventReader, Intake, Meter, Readiness
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from adapters.mqtt.ingest import MqttIngest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,51 @@ def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
     )
 
 
-FACTORIES: Mapping[str, Callable[[Settings, AdapterParts], Adapter | None]] = {"http": _http}
+def _mqtt_listener(settings: Settings, parts: AdapterParts) -> Adapter | None:
+    if not settings.mqtt.listen:
+        return None
+    from adapters.mqtt.listener import create_mqtt_listener
+
+    return create_mqtt_listener(
+        settings=settings.mqtt,
+        limits=settings.limits,
+        ingest=_mqtt_ingest(settings, parts),
+        meter=parts.meter,
+        clock=parts.clock,
+        data_dir=settings.gateway.data_dir,
+    )
+
+
+def _mqtt_broker(settings: Settings, parts: AdapterParts) -> Adapter | None:
+    if not settings.mqtt.url:
+        return None
+    from adapters.mqtt.broker import create_mqtt_broker_client
+
+    return create_mqtt_broker_client(
+        settings=settings.mqtt,
+        limits=settings.limits,
+        ingest=_mqtt_ingest(settings, parts),
+        meter=parts.meter,
+        clock=parts.clock,
+        gateway_id=settings.gateway.id,
+        data_dir=settings.gateway.data_dir,
+    )
+
+
+def _mqtt_ingest(settings: Settings, parts: AdapterParts) -> "MqttIngest":
+    """Return an ingest of its own for each way: a picture's chunks all come the same way."""
+    from adapters.mqtt.ingest import MqttIngest
+
+    return MqttIngest(
+        intake=parts.intake, settings=settings.mqtt, limits=settings.limits, clock=parts.clock, meter=parts.meter
+    )
+
+
+FACTORIES: Mapping[str, Callable[[Settings, AdapterParts], Adapter | None]] = {
+    "http": _http,
+    "mqtt_listener": _mqtt_listener,
+    "mqtt_broker": _mqtt_broker,
+}
 
 
 def build_adapters(settings: Settings, parts: AdapterParts) -> tuple[Adapter, ...]:

@@ -31,7 +31,8 @@ def render(facts: BannerFacts) -> str:
     rows = [(name, where or "not listening; trying again (see the log)") for name, where in facts.faces]
     rows += [("model", facts.model), ("data", facts.data_file), ("uplink", f"{facts.uplink}{_waiting(facts.waiting)}")]
     lines = [f"gateway-bridge {facts.version}, gateway id {facts.gateway_id}", ""]
-    lines += [f"  {name:<9}{text}" for name, text in rows]
+    width = max(len(name) for name, _ in rows) + 3
+    lines += [f"  {name:<{width}}{text}" for name, text in rows]
     if facts.lan:
         lines += ["", f"  {LAN_WARNING.rstrip()}"]
     lines += [

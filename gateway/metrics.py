@@ -67,6 +67,14 @@ DECLARATIONS: dict[str, Declaration] = {
     ),
     "gateway_mqtt_partial_pictures": Declaration("gauge", "Pictures in chunks that are not complete"),
     "gateway_mqtt_partial_bytes": Declaration("gauge", "Bytes of pictures in chunks that are not complete"),
+    "gateway_mqtt_connections": Declaration("gauge", "Open MQTT connections", ("way",)),
+    "gateway_mqtt_publishes_total": Declaration(
+        "counter", "PUBLISHes by outcome: accepted, refused, held, unavailable", ("way", "qos", "outcome")
+    ),
+    "gateway_mqtt_replies_total": Declaration(
+        "counter", "Results and commands for devices by outcome: sent, queued, dropped", ("way", "outcome")
+    ),
+    "gateway_mqtt_disconnects_total": Declaration("counter", "MQTT connections ended, by reason", ("way", "reason")),
     "gateway_http_requests_total": Declaration(
         "counter", "HTTP answers by route template and status", ("route", "status")
     ),

@@ -19,7 +19,7 @@ import structlog
 from adapters.mqtt.broker_budget import Budget
 from adapters.mqtt.broker_carrier import Carrier
 from adapters.mqtt.broker_diagnosis import Lost
-from adapters.mqtt.broker_link import FINISHED, BrokerLink, Delivered
+from adapters.mqtt.broker_link import FINISHED, BrokerLink, Delivered, Reply
 from adapters.mqtt.broker_options import BrokerOptions, broker_options
 from adapters.mqtt.broker_session import SessionFile
 from adapters.mqtt.contract import Ingest, Later
@@ -36,6 +36,7 @@ BACKOFF_INITIAL_S = 1.0
 BACKOFF_MAX_S = 30.0
 # A connection that lasted this long had recovered: its end starts from the shortest wait again.
 STEADY_AFTER_S = 60.0
+NOTICES_EVERY_S = 1.0
 # Of the time given to stop, what is left for PUBACKs and DISCONNECT to leave.
 FAREWELL_S = 1.5
 
@@ -98,7 +99,9 @@ class MqttBrokerClient:
         self,
         *,
         options: BrokerOptions,
-        settings: MqttSettings,
+        in_flight_max: int,
+        buffered_bytes_max: int,
+        hold_max_s: float,
         session: SessionFile,
         ingest: Ingest,
         meter: Meter,
@@ -110,9 +113,9 @@ class MqttBrokerClient:
         self.ingest = ingest
         self.meter = meter
         self.clock = clock
-        self.hold_max_s = settings.hold_max_s
-        self._in_flight_max = settings.in_flight_max
-        self._bytes_max = settings.buffered_bytes_max
+        self.hold_max_s = hold_max_s
+        self._in_flight_max = in_flight_max
+        self._bytes_max = buffered_bytes_max
         self._rng = rng
         self._connection: _Connection | None = None
         self._run: asyncio.Task[None] | None = None
@@ -123,7 +126,8 @@ class MqttBrokerClient:
         """Return when the broker has granted every subscription. Raises AdapterUnavailable with the cure."""
         first: asyncio.Future[Lost | None] = asyncio.get_running_loop().create_future()
         self._run = asyncio.create_task(self._serve(first), name="mqtt-broker")
-        await asyncio.wait({self._run, first}, return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [self._run, first]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
             self._run.result()
         elif (lost := first.result()) is not None:
@@ -173,7 +177,7 @@ class MqttBrokerClient:
         while True:
             connection = self._connection
             if connection is not None:
-                lost = await connection.ended
+                lost = await self._until_lost(connection)
                 self._connection = None
                 if lost.reason == FINISHED:
                     return
@@ -192,8 +196,9 @@ class MqttBrokerClient:
         connection = self._connection = _Connection(self, budget, tasks, self._connections)
         connection.link.start()
         subscribed = asyncio.create_task(connection.subscribed.wait(), name="mqtt-subscribed")
+        either: list[asyncio.Future[Any]] = [subscribed, connection.ended]
         try:
-            await asyncio.wait({subscribed, connection.ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             subscribed.cancel()
         if not connection.subscribed.is_set():
@@ -202,6 +207,14 @@ class MqttBrokerClient:
         self._set_connected(connected=True)
         log.info("mqtt_broker_connected", url=self.options.url, client_id=self.options.client_id)
         return None
+
+    async def _until_lost(self, connection: _Connection) -> Lost:
+        """Return how the connection ended; until then devices hear what they must hear unasked."""
+        while not connection.ended.done():
+            await asyncio.wait({connection.ended}, timeout=NOTICES_EVERY_S)
+            if notices := self.ingest.notices():
+                connection.link.send([Reply(*notice) for notice in notices], [])
+        return connection.ended.result()
 
     def _tell_lost(self, lost: Lost) -> None:
         self._set_connected(connected=False)
@@ -242,7 +255,9 @@ def create_mqtt_broker_client(
     """Return the client of the broker at ``settings.url``, not started. ``data_dir`` keeps the session's name."""
     return MqttBrokerClient(
         options=broker_options(settings, limits, gateway_id=gateway_id),
-        settings=settings,
+        in_flight_max=settings.in_flight_max,
+        buffered_bytes_max=limits.mqtt_buffered_bytes_max,
+        hold_max_s=settings.hold_max_s,
         session=SessionFile(data_dir),
         ingest=ingest,
         meter=meter,

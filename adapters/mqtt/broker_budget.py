@@ -23,9 +23,7 @@ class Budget:
     def has_room(self, byte_count: int) -> bool:
         """Tell whether a message of ``byte_count`` may be read. The first always may: it could never be smaller."""
         with self._lock:
-            return self._count == 0 or (
-                self._count < self._count_max and self._bytes + byte_count <= self._bytes_max
-            )
+            return self._count == 0 or (self._count < self._count_max and self._bytes + byte_count <= self._bytes_max)
 
     def take(self, byte_count: int) -> None:
         """Count a message that was read."""
@@ -34,12 +32,12 @@ class Budget:
             self._bytes += byte_count
 
     def give_bytes(self, byte_count: int) -> None:
-        """Its payload is no longer held."""
+        """Stop counting its payload."""
         with self._lock:
             self._bytes -= byte_count
 
     def give_place(self) -> None:
-        """It is acknowledged or abandoned."""
+        """Stop counting it: it is acknowledged or abandoned."""
         with self._lock:
             self._count -= 1
 

@@ -90,7 +90,7 @@ def not_mqtt(options: BrokerOptions, error: Exception) -> Lost:
     """Explain bytes that are no MQTT."""
     return Lost(
         "protocol_error",
-        f"{options.url} sends what is no MQTT 3.1.1 ({error or type(error).__name__})",
+        f"{options.url} sends what is no MQTT 3.1.1 ({error})",
         "Look at mqtt.url: is that port an MQTT broker's? If it is for TLS, write mqtts://.",
     )
 
@@ -100,7 +100,9 @@ def network_error(error: OSError, options: BrokerOptions) -> Lost:
     if isinstance(error, ssl.SSLError):
         return _tls_error(error, options)
     if isinstance(error, socket.gaierror):
-        return Lost("name_unknown", f"the name {options.host} is not known here", "Correct mqtt.url, or the site's DNS.")
+        return Lost(
+            "name_unknown", f"the name {options.host} is not known here", "Correct mqtt.url, or the site's DNS."
+        )
     if isinstance(error, ConnectionRefusedError):
         return Lost("connection_refused", f"nothing listens at {options.url}", "Start the broker, or correct mqtt.url.")
     if isinstance(error, TimeoutError):
@@ -117,8 +119,10 @@ def _tls_error(error: ssl.SSLError, options: BrokerOptions) -> Lost:
             f"the certificate of {options.url} is not to be trusted: {error.verify_message}",
             _certificate_cure(error.verify_code, options),
         )
-    said = error.reason or str(error)
-    if said == "WRONG_VERSION_NUMBER" or isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Lost("closed", f"{options.url} broke the TLS connection off", "Look at the broker's log.")
+    said = getattr(error, "reason", None) or str(error)
+    if said == "WRONG_VERSION_NUMBER":
         return Lost("not_tls", f"{options.url} does not speak TLS", "Write mqtt:// in mqtt.url, or name the TLS port.")
     if "CERTIFICATE" in said or "UNKNOWN_CA" in said or "HANDSHAKE_FAILURE" in said:
         return Lost(

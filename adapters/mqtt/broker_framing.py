@@ -34,9 +34,13 @@ class Framer:
         self._missing = 0
         self._omitted = 0
 
-    @property
     def expected_bytes(self) -> int:
-        """The body of the packet under way, as far as it will be kept; 0 between packets."""
+        """Return the size of the packet under way or next in line, as far as it will be kept; 0 if none is known.
+
+        Raises NotMqtt.
+        """
+        if self._command is None:
+            self._read_header()
         return min(len(self._body) + self._missing, self._body_bytes_max)
 
     @property

@@ -26,16 +26,16 @@ class Keepalive:
     asked_at: float | None = None
 
     def heard(self, now: float) -> None:
-        """Something came in: whatever it was, the broker lives."""
+        """Note that something came in: whatever it was, the broker lives."""
         self.heard_at = now
         self.asked_at = None
 
     def sent(self, now: float) -> None:
-        """Something went out."""
+        """Note that something went out."""
         self.sent_at = now
 
     def pinged(self, now: float) -> None:
-        """A ping went out."""
+        """Note that a ping went out."""
         self.sent_at = self.asked_at = now
 
     def due(self, now: float, *, listening: bool) -> Due:

@@ -26,7 +26,6 @@ from types import TracebackType
 from typing import Protocol
 
 import structlog
-from paho.mqtt.client import CONNACK, MQTT_ERR_SUCCESS
 
 from adapters.mqtt import broker_diagnosis as diagnosis
 from adapters.mqtt.broker_budget import Budget
@@ -34,7 +33,7 @@ from adapters.mqtt.broker_diagnosis import Lost
 from adapters.mqtt.broker_framing import Framer, NotMqtt
 from adapters.mqtt.broker_keepalive import Due, Keepalive
 from adapters.mqtt.broker_options import BrokerOptions
-from adapters.mqtt.broker_paho import DeferredClient, Message, text_of_topic, tls_context
+from adapters.mqtt.broker_paho import CONNACK, SUCCESS, DeferredClient, Message, text_of_topic, tls_context
 from adapters.mqtt.broker_session import SessionFile, SessionLife
 from adapters.mqtt.contract import Inbound
 
@@ -43,8 +42,11 @@ log = structlog.get_logger(__name__)
 READ_BYTES = 64 * 1024
 # How often to look at the clock while nothing happens: half of the least keepalive's second half.
 TICK_S = 0.5
-# Replies that the broker has not acknowledged; beyond it we stop reading. About 1 kB each.
-REPLIES_MAX = 256
+# Replies at QoS 1 that the broker has not acknowledged, about 1 kB each; beyond it they go at QoS 0. (To stop reading
+# instead would be a deadlock: the acknowledgements come by the same socket.)
+REPLIES_UNACKNOWLEDGED_MAX = 256
+# Packets that wait to be written because the broker takes nothing; beyond it we stop reading.
+UNWRITTEN_MAX = 1024
 # For DISCONNECT and what is queued before it, when stopping.
 FLUSH_S = 1.0
 FLUSH_STEP_S = 0.005
@@ -75,16 +77,16 @@ class LinkEvents(Protocol):
     """What a link tells; called in the event loop, in this order."""
 
     def link_received(self, batch: Sequence[Delivered]) -> None:
-        """Messages came; their places and bytes are taken from the budget already."""
+        """Take messages; their places and bytes are taken from the budget already."""
 
     def link_subscribed(self) -> None:
-        """The broker has granted every filter."""
+        """Know that the broker has granted every filter."""
 
     def link_ended(self, lost: Lost) -> None:
-        """The thread has ended; nothing follows."""
+        """Know that the thread has ended; nothing follows."""
 
 
-class _Finished(Exception):  # noqa: N818  an end, not an error
+class _Finished(Exception):
     """The thread was asked to end."""
 
 
@@ -106,7 +108,7 @@ class BrokerLink:
         self._drop: Lost | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         for end in (self._wake_reader, self._wake_writer):
-            end.setblocking(False)
+            end.settimeout(0)
         # The thread's own:
         self._framer = Framer(body_bytes_max=options.packet_bytes_max)
         self._received: list[Delivered] = []
@@ -159,7 +161,9 @@ class BrokerLink:
             lost = Lost(FINISHED, f"left {self._options.url}")
         else:
             log.error("mqtt_network_thread_failed", exc_info=error)
-            lost = Lost("network_thread_failed", f"an error of our own: {error!r}", "Please report the log's traceback.")
+            lost = Lost(
+                "network_thread_failed", f"an error of our own: {error!r}", "Please report the log's traceback."
+            )
         self._hand_over()
         self._post(self._events.link_ended, lost)
         self._wake_reader.close()
@@ -244,7 +248,7 @@ class BrokerLink:
         while self._outgoing:
             replies, packet_ids = self._outgoing.popleft()
             for reply in replies:
-                client.publish(reply.topic, reply.payload, qos=1)
+                client.publish(reply.topic, reply.payload, qos=int(client.unacknowledged < REPLIES_UNACKNOWLEDGED_MAX))
             if packet_ids:
                 client.acknowledge(packet_ids)
         if self._finish:
@@ -255,8 +259,8 @@ class BrokerLink:
     def _has_room(self, client: DeferredClient) -> bool:
         return (
             not self._paused
-            and client.unacknowledged < REPLIES_MAX
-            and self._budget.has_room(self._framer.expected_bytes)
+            and client.unwritten < UNWRITTEN_MAX
+            and self._budget.has_room(self._framer.expected_bytes())
         )
 
     def _poll(self, client: DeferredClient, listening: bool) -> bool:  # noqa: FBT001  private, one caller
@@ -286,7 +290,7 @@ class BrokerLink:
             # paho tells nobody of code 1, and would answer it by trying an older protocol.
             if packet.command == CONNACK and len(packet.body) == 2 and packet.body[1]:
                 raise diagnosis.refused_connection(packet.body[1], self._options)
-            if (code := client.handle(packet)) != MQTT_ERR_SUCCESS:
+            if (code := client.handle(packet)) != SUCCESS:
                 raise NotMqtt(f"paho's error {code}")
         self._hand_over()
 

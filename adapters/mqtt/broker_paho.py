@@ -8,7 +8,7 @@ if one is not. Replaced or used:
 - ``_in_packet`` and ``_packet_handle``: paho reads packets of any size, a system call for each byte of a header. We
   read in whole chunks, with a cap, and hand over whole packets.
 - ``_packet_queue``: several acknowledgements leave as one write (and one TLS record); DISCONNECT without a close.
-- ``_out_messages``: how many of our own publishes wait.
+- ``_out_messages``, ``_out_packet``: how many of our own publishes and packets wait.
 - ``_create_socket_connection``: connecting and the TLS handshake within a deadline of ours, and closed when they fail.
 
 Only the network thread calls anything here. Subscribe at QoS 1: at QoS 2 paho sends PUBREC before ``on_message``.
@@ -19,16 +19,30 @@ import socket
 import ssl
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 import paho.mqtt.client as mqtt
 
 from adapters.mqtt.broker_framing import Packet
 from adapters.mqtt.broker_options import BrokerOptions
 
-Message = mqtt.MQTTMessage
+CONNACK: int = mqtt.CONNACK
+SUCCESS: int = mqtt.MQTT_ERR_SUCCESS
 
 
-class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 is not typed
+class Message(Protocol):
+    """What ``on_message`` gets."""
+
+    topic: str
+    _topic: bytes
+    payload: bytes
+    qos: int
+    dup: int
+    retain: int
+    mid: int
+
+
+class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 has no types
     """A client for one connection whose PUBACKs leave when we say so."""
 
     def __init__(self, options: BrokerOptions, tls: ssl.SSLContext | None) -> None:
@@ -37,7 +51,7 @@ class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 is not type
         )
         self._options = options
         self._tls = tls
-        # Replies are few and small, and the link stops reading when too many wait: no second bound here.
+        # paho's own queue of publishes has no bound; the link counts what is unacknowledged.
         self.max_inflight_messages_set(0)
         # With this set, paho queues what is to be sent and leaves the writing to us.
         self.on_socket_register_write = lambda _client, _userdata, _sock: None
@@ -57,7 +71,7 @@ class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 is not type
             raise
 
     def _send_puback(self, mid: int) -> int:  # noqa: ARG002  paho's signature
-        return int(mqtt.MQTT_ERR_SUCCESS)
+        return SUCCESS
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Queue a PUBACK for each, in this order."""
@@ -80,6 +94,11 @@ class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 is not type
     def unacknowledged(self) -> int:
         """How many of our own messages the broker has not acknowledged."""
         return len(self._out_messages)
+
+    @property
+    def unwritten(self) -> int:
+        """How many packets wait for the socket."""
+        return len(self._out_packet)
 
     def handle(self, packet: Packet) -> int:
         """Let paho act on one packet; returns paho's error code. Raises what a malformed one makes paho raise."""
@@ -108,6 +127,6 @@ def tls_context(options: BrokerOptions) -> ssl.SSLContext:
 def text_of_topic(message: Message) -> str:
     """Return the topic; bytes that are no UTF-8 are shown escaped (no pattern matches such a topic)."""
     try:
-        return str(message.topic)
+        return message.topic
     except UnicodeDecodeError:
-        return bytes(message._topic).decode(errors="backslashreplace")  # noqa: SLF001  there is no public way
+        return message._topic.decode(errors="backslashreplace")  # noqa: SLF001  there is no public way

@@ -117,6 +117,9 @@ class PacketDecoder:
     def _read_head(self) -> FrameHead | None:
         """Read the fixed header (section 2.1). A padded remaining length is taken: some modems send it."""
         buffer = self._buffer
+        if self.version is None and buffer and buffer[0] != PacketType.CONNECT << 4:
+            # Said at the first byte: what speaks another protocol would wait for our answer, and we for its rest.
+            raise MalformedPacket("the first packet is no CONNECT", ReasonCode.PROTOCOL_ERROR)
         length = 0
         for place in range(1, HEADER_BYTES_MAX):
             if place >= len(buffer):
@@ -134,8 +137,6 @@ class PacketDecoder:
             )
 
     def _decode(self, head: FrameHead) -> Packet:
-        if self.version is None and head.first != PacketType.CONNECT << 4:
-            raise MalformedPacket("the first packet is no CONNECT", ReasonCode.PROTOCOL_ERROR)
         body = memoryview(self._buffer)[head.header_bytes : head.frame_bytes]
         packet = decode_body(head.first, FieldReader(body), self.version or V3_1_1)
         if isinstance(packet, Connect) and self.version is None:

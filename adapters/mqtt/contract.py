@@ -4,7 +4,7 @@ The acknowledgement rule lives here as types: an ``Inbound`` publish ends in one
 of three outcomes, and only the transport decides how each is told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,3 +69,9 @@ class Ingest(Protocol):
 
     def reply(self, inbound: Inbound, outcome: Outcome) -> tuple[str, bytes] | None:
         """Return (topic, JSON payload) of the result to publish to the device, or None when there is nobody to tell."""
+
+    def notices(self) -> Sequence[tuple[str, bytes]]:
+        """Return (topic, JSON payload) of what devices must hear unasked: that a picture in chunks was dropped.
+
+        To be called every second or so, and published like replies.
+        """

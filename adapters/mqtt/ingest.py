@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from adapters.mqtt import replies
 from adapters.mqtt.chunk_desk import ChunkDesk
+from adapters.mqtt.chunks import parse_chunk
 from adapters.mqtt.contract import Accepted, Inbound, Later, Outcome, Refused
 from adapters.mqtt.payloads import check_size, picture_fields, read_picture
 from adapters.mqtt.refusals import PayloadEmpty
@@ -124,11 +125,15 @@ class MqttIngest:
         return self._chunks.answer(inbound, device_id=device_id)
 
     def _id_told(self, inbound: Inbound) -> str | None:
-        """Return the device's id of a refused message, as far as it is known without reading the payload."""
+        """Return the device's id of a refused message, as far as it is known without reading all of the payload."""
         try:
-            return _id_around(inbound, self._topics.route(inbound.topic, device_id=inbound.device_id))
+            route = self._topics.route(inbound.topic, device_id=inbound.device_id)
+            around = _id_around(inbound, route)
+            if around is None and route.content is Content.CHUNK:
+                return str(parse_chunk(inbound.payload).whole.picture_id)
         except Rejected:
             return None
+        return around
 
 
 def _id_around(inbound: Inbound, route: Route) -> str | None:

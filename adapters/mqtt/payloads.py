@@ -98,7 +98,7 @@ def _hex_head(head: bytes) -> bytes:
 
 def _base64_head(head: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(head[:12].translate(_URL_SAFE), strict_mode=True)
+        return binascii.a2b_base64(head[: min(12, len(head) // 4 * 4)].translate(_URL_SAFE), strict_mode=True)
     except ValueError:
         return b""
 

@@ -55,14 +55,17 @@ def run(
 
 
 def opened_to_lan(settings: Settings) -> Settings:
-    """Return settings whose HTTP listener takes connections from private networks, and from no others."""
+    """Return settings whose device listeners take connections from private networks, and from no others."""
     from gateway.settings import PRIVATE_NETWORKS
 
-    port = settings.http.listen.rpartition(":")[2]
-    http = settings.http.model_copy(
-        update={"listen": f"{LAN_LISTEN_HOST}:{port}", "allowed_networks": PRIVATE_NETWORKS}
-    )
-    return settings.model_copy(update={"http": http})
+    def opened(listen: str) -> dict[str, object]:
+        port = listen.rpartition(":")[2]
+        # A listener that is off stays off.
+        return {"listen": f"{LAN_LISTEN_HOST}:{port}" if listen else "", "allowed_networks": PRIVATE_NETWORKS}
+
+    http = settings.http.model_copy(update=opened(settings.http.listen))
+    mqtt = settings.mqtt.model_copy(update=opened(settings.mqtt.listen))
+    return settings.model_copy(update={"http": http, "mqtt": mqtt})
 
 
 async def _serve(settings: Settings, *, lan: bool) -> None:

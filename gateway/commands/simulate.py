@@ -21,6 +21,7 @@ def _group() -> None:
 
 @app.command()
 def hub(
+    *,
     directory: Annotated[Path, typer.Option("--dir", help="Where its certificates and keys are kept.")] = Path(
         "data/hub"
     ),

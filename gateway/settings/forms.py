@@ -185,6 +185,11 @@ def check_level(text: str) -> str:
     return text
 
 
+def check_field_path_or_none(text: str) -> str:
+    """Accept what :func:`check_field_path` accepts, or nothing (no such field)."""
+    return check_field_path(text) if text else text
+
+
 def check_field_path(text: str) -> str:
     """Accept a field's name, or names with dots between them: ``image``, ``data.jpg``."""
     if _FIELD_PATH.fullmatch(text) is None:

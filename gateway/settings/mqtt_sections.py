@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from gateway.settings.forms import (
     check_broker_url,
     check_field_path,
+    check_field_path_or_none,
     check_gateway_id,
     check_level,
     check_topic_pattern,
@@ -20,6 +21,7 @@ from gateway.settings.section import MIB, WRITE_ONLY, ListenOrOff, Network, Sect
 
 Topics = tuple[Annotated[str, AfterValidator(check_topic_pattern)], ...]
 FieldPath = Annotated[str, AfterValidator(check_field_path)]
+FieldPathOrNone = Annotated[str, AfterValidator(check_field_path_or_none)]
 
 
 class MqttTopicsSettings(Section):
@@ -162,13 +164,13 @@ class MqttSettings(Section):
         default="image",
         description='Where JSON on an images topic holds the picture (base64 or data URL); dots go deeper: "data.jpg".',
     )
-    id_field: FieldPath = Field(
+    id_field: FieldPathOrNone = Field(
         default="id",
-        description="Where JSON on an images topic holds the device's own id of the picture, if it gives one.",
+        description="Where JSON on an images topic holds the device's own id of the picture. Empty: nowhere.",
     )
-    captured_at_field: FieldPath = Field(
+    captured_at_field: FieldPathOrNone = Field(
         default="captured_at",
-        description="Where JSON on an images topic holds the time of the picture (RFC 3339 with an offset), if any.",
+        description="Where JSON on an images topic holds the time of the picture (RFC 3339, with offset). Empty: none.",
     )
     topics: MqttTopicsSettings = MqttTopicsSettings()
     chunks: MqttChunksSettings = MqttChunksSettings()

@@ -40,6 +40,7 @@ class GatewayProcess:
             "GATEWAY_GATEWAY__ID": "gw-test",
             "GATEWAY_HTTP__LISTEN": "127.0.0.1:0",
             "GATEWAY_ADMIN__LISTEN": "127.0.0.1:0",
+            "GATEWAY_MQTT__LISTEN": "127.0.0.1:0",
             "GATEWAY_MODEL__PATH": str(model),
             **(environment or {}),
         }
@@ -47,6 +48,7 @@ class GatewayProcess:
         self.banner = ""
         self.http = ""
         self.admin = ""
+        self.mqtt = ""
 
     def start(self) -> Self:
         """Return when the banner is out, that is when devices are served."""
@@ -79,6 +81,8 @@ class GatewayProcess:
         urls = re.findall(r"http://127\.0\.0\.1:\d+", self.banner)
         self.http = urls[0]
         self.admin = urls[1] if len(urls) > 1 else ""
+        listener = re.search(r"mqtts?://127\.0\.0\.1:\d+", self.banner)
+        self.mqtt = listener[0] if listener else ""
 
     @property
     def pid(self) -> int:

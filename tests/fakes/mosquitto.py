@@ -172,14 +172,13 @@ def _accepts(port: int) -> bool:
 
 
 class Publisher:
-    """A device: paho with its own network thread. Remembers which payloads the broker acknowledged, outside both."""
+    """A device: paho with a network thread. Remembers what the broker acknowledged, outside broker and gateway."""
 
     def __init__(self, broker: Mosquitto, client_id: str = "camera-1", **options: Any) -> None:
         import paho.mqtt.client as mqtt
 
-        self.acknowledged: set[str] = set()
+        self._acknowledged_at: dict[int, float] = {}
         self._names: dict[int, str] = {}
-        self._mqtt = mqtt
         self._client = mqtt.Client(client_id, clean_session=False, **options)
         self._client.max_inflight_messages_set(100)
         self._client.reconnect_delay_set(1, 1)
@@ -192,24 +191,42 @@ class Publisher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end_device(self._client)
 
     def publish(self, name: str, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Any:
         """Publish; ``name`` joins ``acknowledged`` when the broker has acknowledged (QoS 1)."""
-        with self._client._out_message_mutex:  # so that the acknowledgement can't come before its name is known
-            info = self._client.publish(topic, payload, qos=qos, retain=retain)
-            self._names[info.mid] = name
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        self._names[info.mid] = name
         return info
+
+    @property
+    def acknowledged(self) -> set[str]:
+        """The names of what the broker has acknowledged (at QoS 0: what was written)."""
+        return set(self.acknowledged_at)
+
+    @property
+    def acknowledged_at(self) -> dict[str, float]:
+        """The same, with the time of each (time.monotonic)."""
+        # By packet id, since paho may call back before publish() has returned it. Fewer than 65,535 a publisher.
+        return {
+            name: at for packet_id, name in list(self._names.items()) if (at := self._acknowledged_at.get(packet_id))
+        }
 
     def wait_acknowledged(self, count: int, timeout_s: float = 20) -> None:
         give_up_at = time.monotonic() + timeout_s
-        while len(self.acknowledged) < count and time.monotonic() < give_up_at:
+        while len(self._acknowledged_at) < count and time.monotonic() < give_up_at:
             time.sleep(0.01)
         assert len(self.acknowledged) >= count, f"{len(self.acknowledged)} of {count} acknowledged"
 
     def _on_publish(self, _client: Any, _userdata: Any, packet_id: int) -> None:
-        self.acknowledged.add(self._names[packet_id])
+        self._acknowledged_at[packet_id] = time.monotonic()
+
+
+def end_device(client: Any) -> None:
+    """Disconnect a paho client that has a thread, and close what paho 1.6 leaves to the garbage collector."""
+    client.disconnect()
+    client.loop_stop()
+    client._reset_sockets()
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:

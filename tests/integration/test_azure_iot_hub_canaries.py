@@ -11,7 +11,7 @@ import pytest
 from azure.iot.device import Message, constant
 from azure.iot.device.common import async_adapter, mqtt_transport, transport_exceptions
 from azure.iot.device.common.pipeline import pipeline_stages_base
-from paho.mqtt import client as paho  # type: ignore[import-untyped]
+from paho.mqtt import client as paho
 
 from gateway.cloud import child_link, diagnosis
 from gateway.errors import MessageRefused

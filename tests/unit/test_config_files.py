@@ -76,7 +76,13 @@ def test_the_settings_file_tells_every_default_truly() -> None:
 
     for key, default in keys(Settings()):
         plain = (
-            list(default) if isinstance(default, tuple) else "" if default is None else str(default) if isinstance(default, Path) else default
+            list(default)
+            if isinstance(default, tuple)
+            else ""
+            if default is None
+            else str(default)
+            if isinstance(default, Path)
+            else default
         )
         assert told[key] == plain, key
 

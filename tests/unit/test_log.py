@@ -110,11 +110,11 @@ def test_less_serious_lines_are_left_out() -> None:
 def test_the_standard_librarys_loggers_use_the_same_form() -> None:
     stream = configured("json")
 
-    logging.getLogger("uvicorn.error").warning("port %d taken by %s", 8080, f"http://u:{KEY}@h")
+    logging.getLogger("some.library").warning("port %d taken by %s", 8080, f"http://u:{KEY}@h")
 
     line = only_line(stream)
     assert line["event"] == "port 8080 taken by http://u:***@h"
-    assert (line["logger"], line["level"]) == ("uvicorn.error", "warning")
+    assert (line["logger"], line["level"]) == ("some.library", "warning")
 
 
 def test_pythons_warnings_become_lines() -> None:

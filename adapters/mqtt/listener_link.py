@@ -1,0 +1,416 @@
+"""One device's socket: moves bytes between asyncio and the pure connection, and carries out what that decides.
+
+Reads only while the connection wants data, nothing is held, and the device reads what it is sent. Memory per link: what
+one read brought (``READ_BYTES``), what the budget granted, and ``WRITE_BUFFER_BYTES_MAX``. With TLS, asyncio keeps up
+to 256 KiB more.
+"""
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from adapters.mqtt.codec_packets import Publish
+from adapters.mqtt.codec_reasons import ReasonCode
+from adapters.mqtt.connection import Connection, State
+from adapters.mqtt.connection_events import (
+    ConnectionEnded,
+    ConnectionLimits,
+    ConnectRequested,
+    Event,
+    MessageDropped,
+    PublishAnnounced,
+    PublishReceived,
+    PublishRepeated,
+    PublishTooLarge,
+    SubscriptionsChanged,
+    Ticket,
+    Verdict,
+)
+from adapters.mqtt.contract import Inbound, Refused
+from adapters.mqtt.listener_budget import PUBLISH_OVERHEAD_BYTES, ByteBudget
+from adapters.mqtt.listener_publishes import PublishDesk
+from adapters.mqtt.listener_registry import Registry
+from adapters.mqtt.sessions import Message, Session
+from gateway.settings.section import Network
+
+# Small while nobody knows what comes, so that thousands of silent or stuck connections stay cheap.
+READ_BYTES = 16 * 1024
+# While a granted PUBLISH arrives: fewer calls for a picture.
+READ_GRANTED_BYTES = 128 * 1024
+# 200 results that the device has not read, or 60,000 PUBACKs.
+WRITE_BUFFER_BYTES_MAX = 256 * 1024
+# For one packet from its first byte to its last: 8 MiB at 1.1 Mbit/s, 400 kB at 56 kbit/s. Chunks are for slower ones.
+PACKET_TIMEOUT_S = 60.0
+# How long a device may not read what it is sent, and how long we try to send our last words.
+STALL_TIMEOUT_S = 30.0
+LINGER_S = 5.0
+# MQTT 3.1.1 and 5.0 section 3.1.2.10: one and a half times the keep-alive.
+KEEP_ALIVE_FACTOR = 1.5
+
+
+@dataclass(kw_only=True)
+class LinkParts:
+    """What all links of one listener share."""
+
+    registry: Registry
+    desk: PublishDesk
+    budget: ByteBudget
+    limits: ConnectionLimits
+    connect_timeout_s: float
+    connections_max: int
+    allowed_networks: tuple[Network, ...]
+    open_links: "set[DeviceLink]" = field(default_factory=set)
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_GRANTED_BYTES)))
+    stopping: bool = False
+
+
+class DeviceLink(asyncio.BufferedProtocol):
+    """Implements listener_publishes.Publisher and listener_registry.Link."""
+
+    __slots__ = (
+        "_admission",
+        "_connection",
+        "_ended_at",
+        "_granted_cost",
+        "_heard_at",
+        "_held",
+        "_loop",
+        "_made_at",
+        "_packet_since",
+        "_packets",
+        "_parts",
+        "_peer",
+        "_reading",
+        "_stalled_at",
+        "_transport",
+        "_wake_scheduled",
+    )
+
+    def __init__(self, parts: LinkParts) -> None:
+        self._parts = parts
+        self._loop = asyncio.get_running_loop()
+        self._connection = Connection(limits=parts.limits, sessions=parts.registry.sessions)
+        self._transport: asyncio.Transport | None = None
+        self._peer = ""
+        self._reading = True
+        self._held: set[Ticket] = set()
+        self._admission: asyncio.Task[None] | None = None
+        self._granted_cost = 0
+        self._wake_scheduled = False
+        self._made_at = self._heard_at = self._loop.time()
+        self._packet_since: float | None = None
+        self._packets = 0
+        self._stalled_at: float | None = None
+        self._ended_at: float | None = None
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._made_at = self._heard_at = self._loop.time()
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        _keep_alive(transport)
+        obstacle = self._obstacle()
+        self._parts.open_links.add(self)
+        if obstacle:
+            self._connection.lose(obstacle)
+            self._advance()
+
+    def _obstacle(self) -> str:
+        parts = self._parts
+        if len(parts.open_links) >= parts.connections_max:
+            return "too_many_connections"
+        if parts.allowed_networks and not _is_in(self._peer, parts.allowed_networks):
+            return "address_not_allowed"
+        return "stopping" if parts.stopping else ""
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's; our limit is the smaller
+        """Return the buffer that all links share: it is copied from before asyncio reads for another."""
+        return self._parts.scratch[: READ_GRANTED_BYTES if self._granted_cost else READ_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._heard_at = self._loop.time()
+        self._connection.receive_data(self._parts.scratch[:nbytes])
+        self._advance()
+
+    def eof_received(self) -> None:
+        self._connection.lose("lost", "closed without a DISCONNECT")
+        self._advance()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.lose("lost", "" if exc is None else str(exc))
+        self._advance()
+        self._parts.open_links.discard(self)
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        """Read no more from a device that does not read: its acknowledgements would pile up."""
+        self._stalled_at = self._loop.time()
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        self._stalled_at = None
+        self._schedule()
+
+    # --- the connection's events ---
+
+    def _advance(self) -> None:
+        self._wake_scheduled = False
+        connection = self._connection
+        while connection.state is State.ENDED or not (self._held or self._parts.stopping):
+            event = connection.next_event()
+            if event is None:
+                break
+            self._on(event)
+        self._flush()
+        self._regulate()
+
+    def _on(self, event: Event) -> None:
+        parts = self._parts
+        match event:
+            case PublishReceived():
+                cost, self._granted_cost = self._granted_cost, 0
+                parts.desk.submit(self, event.ticket, self._inbound(event.publish), cost)
+            case PublishAnnounced():
+                self._ask_for(event.frame_bytes + PUBLISH_OVERHEAD_BYTES)
+            case PublishRepeated():
+                self._give_back()
+            case ConnectRequested():
+                admission = parts.registry.admit(self, event.connect)
+                self._admission = self._loop.create_task(admission, name="mqtt-admission")
+                self._admission.add_done_callback(self._admitted)
+            case PublishTooLarge():
+                parts.desk.refuse(self, event.ticket, self._inbound(event.publish), self._too_large(event.frame_bytes))
+            case SubscriptionsChanged():
+                parts.registry.subscriptions_changed(self._session)
+            case MessageDropped():
+                parts.registry.count_reply("dropped")
+            case ConnectionEnded():
+                self._end(event)
+
+    def _inbound(self, publish: Publish) -> Inbound:
+        session = self._session
+        return Inbound(
+            client_id=session.key.client_id,
+            session=session.life,
+            device_id=session.key.device_id,
+            topic=publish.topic,
+            payload=publish.payload,
+            qos=publish.qos,
+            dup=publish.dup,
+            retain=publish.retain,
+            packet_id=publish.packet_id,
+            user_properties=dict(publish.properties.user),
+        )
+
+    @property
+    def _session(self) -> Session:
+        session = self._connection.session
+        assert session is not None, "not connected"
+        return session
+
+    def _too_large(self, frame_bytes: int) -> Refused:
+        return Refused(
+            device_id=self._session.key.device_id,
+            reason="payload_too_large",
+            detail=f"a message of {frame_bytes} bytes; at most {self._parts.limits.packet_bytes_max} are taken",
+            cure="send fewer bytes, or raise limits.image_bytes_max",
+        )
+
+    def _ask_for(self, cost: int) -> None:
+        self._granted_cost = cost
+        if self._parts.budget.request(cost, self._granted):
+            self._connection.grant()
+
+    def _granted(self) -> None:
+        self._connection.grant()
+        self._schedule()
+
+    def _give_back(self) -> None:
+        cost, self._granted_cost = self._granted_cost, 0
+        if cost:
+            self._parts.budget.release(cost)
+
+    def _admitted(self, task: asyncio.Task[None]) -> None:
+        self._admission = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._parts.registry.report_error("mqtt_admission_failed", error)
+            self.give_up(ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, "internal_error", "an error of the gateway")
+
+    def _end(self, ended: ConnectionEnded) -> None:
+        self._ended_at = self._loop.time()
+        if self._admission is not None and self._admission is not asyncio.current_task():
+            self._admission.cancel()
+        if self._granted_cost and not self._parts.budget.withdraw(self._granted):
+            self._give_back()
+        self._granted_cost = 0
+        self._held.clear()
+        registry, session, connect = self._parts.registry, self._connection.session, self._connection.connect
+        if session is None:
+            if connect is not None:
+                registry.abandon(self)
+        else:
+            registry.leave(self, session, ended)
+        registry.note_end(ended, peer=self._peer, client_id=connect.client_id if connect is not None else "")
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- decisions of others ---
+
+    @property
+    def is_gone(self) -> bool:
+        return self._connection.state is State.ENDED
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.state is State.OPEN
+
+    @property
+    def patience_s(self) -> float:
+        connect = self._connection.connect
+        return (connect.keep_alive_s if connect is not None else 0) or float("inf")
+
+    def settle(self, ticket: Ticket, verdict: Verdict) -> None:
+        self._connection.settle(ticket, verdict)
+        self._schedule()
+
+    def hold(self, ticket: Ticket) -> None:
+        if not self.is_gone:
+            self._held.add(ticket)
+            self._regulate()
+
+    def resume(self, ticket: Ticket) -> None:
+        if ticket in self._held:
+            self._held.discard(ticket)
+            self._heard_at = self._loop.time()
+            self._schedule()
+
+    def give_up(self, code: ReasonCode, reason: str, detail: str) -> None:
+        self._connection.close(code, reason, detail)
+        self._advance()
+
+    def accept(self, session: Session, *, present: bool, assigned_client_id: str | None) -> None:
+        self._connection.accept(session, present=present, assigned_client_id=assigned_client_id)
+        self._heard_at = self._loop.time()
+        self._advance()
+
+    def refuse(self, code: ReasonCode, reason: str) -> None:
+        self._connection.refuse(code, reason)
+        self._advance()
+
+    def take_over(self) -> None:
+        # The device itself is back, so its will is not told.
+        self._connection.close(ReasonCode.SESSION_TAKEN_OVER, "taken_over", tell_will=False)
+        self._advance()
+
+    def publish(self, message: Message) -> int:
+        dropped = self._connection.publish(message)
+        self._schedule()
+        return dropped
+
+    def stop_reading(self) -> None:
+        """Take no more publishes: the listener stops."""
+        self._regulate()
+
+    def say_goodbye(self) -> None:
+        """End because the listener stops."""
+        self._connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "stopping", tell_will=False)
+        self._advance()
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is still to be sent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- time ---
+
+    def check(self, now: float) -> None:
+        """End the connection if the device is late. To be called twice a second or so."""
+        if self._ended_at is not None:
+            if now - self._ended_at > LINGER_S:
+                self.abort()
+            return
+        late = self._late(now)
+        if late is not None:
+            self._connection.close(late[0], late[1])
+            self._advance()
+
+    def _late(self, now: float) -> tuple[ReasonCode, str] | None:
+        connection = self._connection
+        if self._stalled_at is not None and now - self._stalled_at > STALL_TIMEOUT_S:
+            return ReasonCode.QUOTA_EXCEEDED, "slow_reader"
+        if connection.state in {State.NEW, State.DECIDING}:
+            late = now - self._made_at > self._parts.connect_timeout_s
+            return (ReasonCode.MAXIMUM_CONNECT_TIME, "connect_timeout") if late else None
+        if not self._reading:
+            self._heard_at = now
+            self._packet_since = None
+            return None
+        if self._is_packet_late(now):
+            return ReasonCode.KEEP_ALIVE_TIMEOUT, "packet_timeout"
+        keep_alive_s = connection.connect.keep_alive_s if connection.connect is not None else 0
+        if keep_alive_s and now - self._heard_at > keep_alive_s * KEEP_ALIVE_FACTOR:
+            return ReasonCode.KEEP_ALIVE_TIMEOUT, "keep_alive_timeout"
+        return None
+
+    def _is_packet_late(self, now: float) -> bool:
+        connection = self._connection
+        if not connection.is_mid_packet:
+            self._packet_since = None
+        elif self._packet_since is None or self._packets != connection.packets:
+            self._packet_since, self._packets = now, connection.packets
+        return self._packet_since is not None and now - self._packet_since > PACKET_TIMEOUT_S
+
+    # --- reading and writing ---
+
+    def _schedule(self) -> None:
+        """Go on soon: what is settled in the same turn of the loop leaves in one packet."""
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
+            self._loop.call_soon(self._advance)
+
+    def _flush(self) -> None:
+        data = self._connection.data_to_send()
+        transport = self._transport
+        if not data or transport is None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size() + len(data) > WRITE_BUFFER_BYTES_MAX:
+            self._connection.lose("slow_reader", "it does not read what it is sent")
+            self._schedule()
+            transport.abort()
+            return
+        transport.write(data)
+
+    def _regulate(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        wanted = (
+            self._connection.wants_data and not self._held and self._stalled_at is None and not self._parts.stopping
+        )
+        if wanted and not self._reading:
+            transport.resume_reading()
+            self._heard_at = self._loop.time()
+        elif self._reading and not wanted:
+            transport.pause_reading()
+        self._reading = wanted
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """Let the kernel find peers that vanished: a client may connect with a keep-alive of none."""
+    plug = transport.get_extra_info("socket")
+    if plug is not None:
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _is_in(peer: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)
