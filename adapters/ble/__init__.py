@@ -1,0 +1,1 @@
+"""Bluetooth-only devices: pictures and readings over BLE through bleak."""
