@@ -1,8 +1,9 @@
 """From a publish that was read to its acknowledgement: through the ingest, a few at a time, held while it says later.
 
-Invariants: a publish is settled exactly once or never (its connection is gone, or was told to come back); its bytes are
-given back to the budget exactly once; what the ingest refuses for now is tried again until ``hold_max_s``, and then the
-connection ends without an acknowledgement, since the device would forget the message.
+Invariants: what was read is offered to the ingest at least once, also when its sender has left; a publish is settled
+once, or never (its connection is gone, or was told to come back); its bytes are given back to the budget exactly once;
+what the ingest refuses for now is tried again until ``hold_max_s``, and then the connection ends without an
+acknowledgement, since the device would forget the message.
 """
 
 import asyncio
@@ -112,8 +113,8 @@ class PublishDesk:
         held_until: float | None = None
         while True:
             async with self._gate:
-                if publisher.is_gone:
-                    return None
+                if held_until is not None and publisher.is_gone and inbound.qos:
+                    return None  # QoS 0 would not be sent again: it is tried to the end
                 outcome = await self._ingest.take(inbound)
             if not isinstance(outcome, Later):
                 publisher.resume(ticket)

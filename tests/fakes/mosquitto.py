@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pytest
 
@@ -171,22 +171,28 @@ def _accepts(port: int) -> bool:
     return False
 
 
+class Endpoint(Protocol):
+    """Something on loopback that speaks MQTT."""
+
+    port: int
+
+
 class Publisher:
     """A device: paho with a network thread. Remembers what the broker acknowledged, outside broker and gateway."""
 
-    def __init__(self, broker: Mosquitto, client_id: str = "camera-1", **options: Any) -> None:
+    def __init__(self, endpoint: Endpoint, client_id: str = "camera-1", **options: Any) -> None:
         import paho.mqtt.client as mqtt
 
         self._acknowledged_at: dict[int, float] = {}
         self._names: dict[int, str] = {}
         self._client = mqtt.Client(client_id, clean_session=False, **options)
         self._client.max_inflight_messages_set(100)
-        self._client.reconnect_delay_set(1, 1)
+        self._client.reconnect_delay_set(0.2, 0.2)
         self._client.on_publish = self._on_publish
-        self._broker = broker
+        self._endpoint = endpoint
 
     def __enter__(self) -> Self:
-        self._client.connect("127.0.0.1", self._broker.port, keepalive=10)
+        self._client.connect("127.0.0.1", self._endpoint.port, keepalive=10)
         self._client.loop_start()
         return self
 
@@ -209,7 +215,7 @@ class Publisher:
         """The same, with the time of each (time.monotonic)."""
         # By packet id, since paho may call back before publish() has returned it. Fewer than 65,535 a publisher.
         return {
-            name: at for packet_id, name in list(self._names.items()) if (at := self._acknowledged_at.get(packet_id))
+            name: at for packet_id, name in self._names.copy().items() if (at := self._acknowledged_at.get(packet_id))
         }
 
     def wait_acknowledged(self, count: int, timeout_s: float = 20) -> None:

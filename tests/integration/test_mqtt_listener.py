@@ -1,6 +1,7 @@
 """The listener over real sockets: what is acknowledged, when, and in which order."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable
 
@@ -107,13 +108,16 @@ async def test_acknowledgements_leave_in_order_of_arrival_though_commits_do_not(
         await release[inbound.payload].wait()
         return await take(inbound)
 
+    def has_stored(count: int) -> bool:
+        return len(ingest.stored) == count
+
     ingest.take = slow_take  # type: ignore[method-assign]
     async with listening(ingest=ingest) as under, await RawDevice.connect(under.port) as device:
         for packet_id in (1, 2, 3):
             device.publish(b"%d" % packet_id, packet_id=packet_id, qos=2 if packet_id == 2 else 1)
-        for name in (b"3", b"2", b"1"):
+        for done, name in enumerate((b"3", b"2", b"1")):
             release[name].set()
-            await until(functools.partial(ingest.payloads.__contains__, name))
+            await until(functools.partial(has_stored, done + 1))
         answers = [await device.receive() for _ in range(3)]
         assert ingest.payloads == [b"3", b"2", b"1"]
         assert answers == [Puback(packet_id=1), Pubrec(packet_id=2), Puback(packet_id=3)]
@@ -137,6 +141,15 @@ async def test_qos_0_is_taken_and_not_answered() -> None:
         await device.ping()
         await until(lambda: under.ingest.payloads == [b"zero"])
         assert under.publishes("accepted", qos=0) == 1
+
+
+async def test_message_of_a_device_that_leaves_at_once_is_taken() -> None:
+    """QoS 0 is never sent again, so that mosquitto_pub's publish-and-leave must not be lost by us."""
+    async with listening() as under:
+        device = await RawDevice.connect(under.port)
+        device.publish(b"bye", qos=0)
+        await device.leave()
+        await until(lambda: under.ingest.payloads == [b"bye"])
 
 
 async def test_what_the_ingest_learns_of_a_publish() -> None:

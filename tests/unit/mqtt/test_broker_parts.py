@@ -179,6 +179,15 @@ def test_each_error_of_the_network_has_its_slug_and_cure(error: OSError, reason:
     assert "broker.example" in str(lost)
 
 
+@pytest.mark.parametrize(("code", "cure"), [(62, "mqtt.url"), (64, "mqtt.url"), (10, "clock"), (20, "mqtt.ca_file")])
+def test_each_fault_of_a_certificate_has_its_cure(code: int, cure: str) -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, "what OpenSSL says"
+    lost = diagnosis.network_error(error, options(url="mqtts://broker.example"))
+    assert lost.reason == "certificate_untrusted"
+    assert cure in lost.cure
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
