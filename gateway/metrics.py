@@ -89,6 +89,21 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_mqtt_broker_messages_total": Declaration(
         "counter", "Messages of the MQTT broker: accepted, refused, abandoned, retained_copy", ("outcome",)
     ),
+    "gateway_ble_links": Declaration("gauge", "Bluetooth devices connected now"),
+    "gateway_ble_sessions_total": Declaration(
+        "counter", "Bluetooth links that ended or could not be made, by reason", ("reason",)
+    ),
+    "gateway_ble_transfers_total": Declaration(
+        "counter",
+        "Bluetooth transfers by end: committed, refused, later, undecided, or why they were given up",
+        ("profile", "outcome"),
+    ),
+    "gateway_ble_recovery_total": Declaration(
+        "counter", "Steps against a silent radio: new_scanner, power_cycle, auto_recovery, unhealthy", ("rung",)
+    ),
+    "gateway_ble_failures_total": Declaration(
+        "counter", "Times that Bluetooth could not be used or was lost, by reason", ("reason",)
+    ),
 }
 
 

@@ -75,6 +75,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         "_granted_cost",
         "_heard_at",
         "_held",
+        "_left_politely",
         "_loop",
         "_made_at",
         "_packet_since",
@@ -103,6 +104,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._packets = 0
         self._stalled_at: float | None = None
         self._ended_at: float | None = None
+        self._left_politely = False
 
     # --- asyncio's side ---
 
@@ -242,6 +244,7 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def _end(self, ended: ConnectionEnded) -> None:
         self._ended_at = self._loop.time()
+        self._left_politely = ended.reason == "client_disconnected"
         if self._admission is not None and self._admission is not asyncio.current_task():
             self._admission.cancel()
         if self._granted_cost and not self._parts.budget.withdraw(self._granted):
@@ -264,6 +267,11 @@ class DeviceLink(asyncio.BufferedProtocol):
     @property
     def is_gone(self) -> bool:
         return self._connection.state is State.ENDED
+
+    @property
+    def sends_again(self) -> bool:
+        # A polite DISCONNECT right after a PUBLISH (mosquitto_pub at QoS 0, thrifty firmware) says: that was all.
+        return self.is_gone and not self._left_politely
 
     @property
     def is_open(self) -> bool:

@@ -1,7 +1,7 @@
 """From a publish that was read to its acknowledgement: through the ingest, a few at a time, held while it says later.
 
-Invariants: what was read is offered to the ingest at least once, also when its sender has left; a publish is settled
-once, or never (its connection is gone, or was told to come back); its bytes are given back to the budget exactly once;
+Invariants: what was read is offered to the ingest, unless its sender was cut off and sends it again; a publish is
+settled once, or never (its connection is gone, or was told to come back); its bytes are given back to the budget once;
 what the ingest refuses for now is tried again until ``hold_max_s``, and then the connection ends without an
 acknowledgement, since the device would forget the message.
 """
@@ -31,8 +31,8 @@ class Publisher(Protocol):
     """The connection that a publish came from."""
 
     @property
-    def is_gone(self) -> bool:
-        """Whether nobody is there to be answered."""
+    def sends_again(self) -> bool:
+        """Whether its connection was cut, so that what is not acknowledged comes again."""
 
     @property
     def patience_s(self) -> float:
@@ -113,8 +113,8 @@ class PublishDesk:
         held_until: float | None = None
         while True:
             async with self._gate:
-                if held_until is not None and publisher.is_gone and inbound.qos:
-                    return None  # QoS 0 would not be sent again: it is tried to the end
+                if inbound.qos and publisher.sends_again:
+                    return None
                 outcome = await self._ingest.take(inbound)
             if not isinstance(outcome, Later):
                 publisher.resume(ticket)

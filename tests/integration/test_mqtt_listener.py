@@ -143,13 +143,34 @@ async def test_qos_0_is_taken_and_not_answered() -> None:
         assert under.publishes("accepted", qos=0) == 1
 
 
-async def test_message_of_a_device_that_leaves_at_once_is_taken() -> None:
-    """QoS 0 is never sent again, so that mosquitto_pub's publish-and-leave must not be lost by us."""
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_message_of_a_device_that_leaves_at_once_is_taken(qos: int) -> None:
+    """mosquitto_pub publishes at QoS 0 and leaves; so does thrifty firmware, at any QoS."""
     async with listening() as under:
         device = await RawDevice.connect(under.port)
-        device.publish(b"bye", qos=0)
+        device.publish(b"bye", qos=qos)
         await device.leave()
         await until(lambda: under.ingest.payloads == [b"bye"])
+
+
+async def test_message_that_waits_and_whose_sender_was_cut_off_is_left_to_its_redelivery() -> None:
+    """Nothing was promised, and taking it now would make two events where the next session is a new one."""
+    async with listening(in_flight_max=2) as under, await RawDevice.connect(under.port, "busy") as busy:
+        under.ingest.gate.clear()
+        for packet_id in (1, 2):
+            busy.publish(b"%d" % packet_id, packet_id=packet_id)
+        await until(lambda: len(under.ingest.taken) == 2)
+        device = await RawDevice.connect(under.port)
+        device.publish(b"waits")
+        await device.ping()
+        device.abort()
+        await until(lambda: under.disconnects("lost") == 1)
+        under.ingest.gate.set()
+        await busy.receive()
+        async with await RawDevice.connect(under.port) as again:
+            again.publish(b"waits", dup=True)
+            assert await again.receive() == Puback(packet_id=1)
+        assert under.ingest.payloads.count(b"waits") == 1
 
 
 async def test_what_the_ingest_learns_of_a_publish() -> None:

@@ -200,12 +200,12 @@ async def test_silent_connection_is_closed_at_the_connect_deadline() -> None:
 async def test_connect_that_trickles_in_is_closed_at_the_deadline() -> None:
     async with listening(connect_timeout_s=0.5) as under, await RawDevice.dial(under.port) as device:
         closed = asyncio.create_task(device.receive_until_closed())
-        for byte in b"\x10\x7f\x00\x04MQTT\x04\x02\x00\x00":
+        for byte in b"\x10\x7f\x00\x04MQTT\x04\x02\x00\x00\x00\x04" + bytes(100):
             device.send_bytes(bytes((byte,)))
-            await asyncio.sleep(0.2)
-            if closed.done():
+            done, _ = await asyncio.wait({closed}, timeout=0.1)
+            if done:
                 break
-        await until(closed.done)
+        assert closed.done(), "each byte gave it more time"
         assert under.disconnects("connect_timeout") == 1
 
 

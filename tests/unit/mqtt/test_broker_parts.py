@@ -12,15 +12,9 @@ from adapters.mqtt import broker_diagnosis as diagnosis
 from adapters.mqtt.broker import BACKOFF_MAX_S, backoff_s
 from adapters.mqtt.broker_budget import Budget
 from adapters.mqtt.broker_keepalive import Due, Keepalive
-from adapters.mqtt.broker_options import BrokerOptions, broker_options
 from adapters.mqtt.broker_session import FILE_NAME, SessionFile
-from gateway.settings import LimitsSettings, MqttSettings, MqttTopicsSettings
-
-
-def options(**changes: object) -> BrokerOptions:
-    settings = MqttSettings.model_validate({"url": "mqtt://broker.example"} | changes)
-    return broker_options(settings, LimitsSettings(), gateway_id="gw-1")
-
+from gateway.settings import MqttTopicsSettings
+from tests.fakes.broker_client import options
 
 # --- keepalive ----------------------------------------------------------------------------------------
 
