@@ -60,7 +60,7 @@ class App:
         self.clock = SystemClock()
         self.metrics = Metrics()
         self.limits: Limits = derive_limits(settings, cpu_count=usable_cores())
-        self.adapters: list[Adapter] = []
+        self.adapters: list[tuple[Adapter, PartHealth]] = []
         self._environment = environment
         self._rng = random.Random()  # noqa: S311  jitter, not secrets
 
@@ -182,11 +182,12 @@ class App:
         """Start every enabled face under supervision and return when each had its first try."""
         devices = build_adapters(self.settings, self._adapter_parts())
         admin = build_admin_face(self.settings, devices, metrics=self.metrics.exposition, health=self.health_detail)
-        self.adapters = [*devices, *([admin] if admin is not None else [])]
-        supervised, tried = [], []
-        for adapter in self.adapters:
+        self.adapters = [(adapter, self.health.part(adapter.name)) for adapter in devices]
+        if admin is not None:
             # The operator's face does not count for readiness: devices are served without it.
-            part = PartHealth(adapter.name) if adapter is admin else self.health.part(adapter.name)
+            self.adapters.append((admin, PartHealth(admin.name)))
+        supervised, tried = [], []
+        for adapter, part in self.adapters:
             first_try = asyncio.Event()
             tried.append(first_try.wait())
             supervised.append(tasks.create_task(self._keep_adapter(adapter, part, first_try), name=adapter.name))
@@ -248,9 +249,16 @@ class App:
             "ready": not self.health.obstacles(),
             "obstacles": list(self.health.obstacles()),
             "model": {"name": model.name, "sha256": model.model_sha256, "runtime": model.runtime},
-            "adapters": {adapter.name: adapter.describe() for adapter in self.adapters},
+            "adapters": {name: where or "not serving" for name, where in self.faces()},
             "uplink": self.uplink(),
         }
+
+    def faces(self) -> list[tuple[str, str]]:
+        """Return the name of each adapter and where it serves; an empty text while it does not."""
+        return [
+            (adapter.name, adapter.describe() if part.state is PartState.SERVING else "")
+            for adapter, part in self.adapters
+        ]
 
     def uplink(self) -> Mapping[str, Any]:
         """Return the state of the cloud link."""

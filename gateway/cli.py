@@ -1,16 +1,20 @@
 """The command line: ``gateway run | check | classify | model | outbox | config | simulate | version``.
 
 Exit codes: 0 done; 1 the command found something wrong with its input; 2 a
-mistake in settings, arguments or the state of the site, told with its cure.
+mistake in settings, arguments or the state of the site, told with its cure; 75
+what passes by itself (a full disk): ``gateway run`` tries again.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
 from gateway import __version__
 from gateway.commands import classify, config, model, outbox, run, simulate
-from gateway.errors import OperatorError
+from gateway.errors import DiskNotReady, OperatorError
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 app = typer.Typer(
     name="gateway",
@@ -29,6 +33,23 @@ app.add_typer(config.app, name="config")
 app.add_typer(simulate.app, name="simulate")
 
 
+def _tell_version(value: bool) -> None:  # noqa: FBT001  typer's callback
+    if value:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    tell_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.", callback=_tell_version)
+    ] = False,
+) -> None:
+    """Take options that belong to no command."""
+    del tell_version  # acted on by its callback
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -42,3 +63,6 @@ def cli() -> None:
     except OperatorError as error:
         typer.echo(str(error), err=True)
         sys.exit(2)
+    except DiskNotReady as error:
+        typer.echo(str(error), err=True)
+        sys.exit(TRY_AGAIN)

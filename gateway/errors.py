@@ -159,6 +159,10 @@ class OutboxUnusable(OperatorError):
     """The outbox file can't be opened as it is: damaged, from a newer version, or not ours."""
 
 
+class DiskNotReady(GatewayError):
+    """The outbox can't be opened because the disk is full or failing: worth another start later, unlike a mistake."""
+
+
 class AdapterUnavailable(GatewayError):
     """An adapter can't start or has broken; it is restarted with back-off and the rest runs on."""
 

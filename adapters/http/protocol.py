@@ -164,6 +164,14 @@ class DeviceProtocol(H11Protocol):
         else:
             super().shutdown()
 
+    def put_off(self) -> None:
+        """Tell a client whose request is still under way that the gateway is stopping; drop one that has none."""
+        if self._is_parting:
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started:
+            self._part(503, "stopping: the gateway is stopping; send the same again", retry_after_s=RETRY_AFTER_S)
+
     # --- phases -----------------------------------------------------------------------------------------
 
     @property

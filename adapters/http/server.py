@@ -18,6 +18,8 @@ from gateway.errors import AdapterUnavailable
 
 # What uvicorn needs after its graceful wait to leave serve(): two polls of its loop.
 SHUTDOWN_MARGIN_S = 0.5
+# For the answer to those who are cut off.
+LAST_WORDS_S = 0.3
 # The kernel's queue of connections that wait for accept(); above the cap they are refused with words.
 BACKLOG = 256
 
@@ -93,7 +95,12 @@ class EmbeddedServer:
         graceful_s = max(deadline_s - SHUTDOWN_MARGIN_S, 0.1)
         server.config.timeout_graceful_shutdown = graceful_s  # type: ignore[assignment]  # passed on to wait_for
         server.should_exit = True
-        await asyncio.wait({task}, timeout=deadline_s)
+        await asyncio.wait({task}, timeout=max(graceful_s - LAST_WORDS_S, 0))
+        # Before uvicorn cancels what is left and answers 500 to it: nothing was stored, and it should come again.
+        for connection in [*server.server_state.connections]:
+            if isinstance(connection, DeviceProtocol):
+                connection.put_off()
+        await asyncio.wait({task}, timeout=SHUTDOWN_MARGIN_S + LAST_WORDS_S)
         for connection in [*server.server_state.connections, *self._guard.parting]:
             if connection.transport is not None:
                 connection.transport.abort()

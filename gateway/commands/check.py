@@ -1,11 +1,17 @@
 """``gateway check``: everything that a start would find wrong, without starting."""
 
+import os
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.errors import DataDirectoryLocked, OperatorError
 from gateway.limits import derive_limits
 from gateway.machine import usable_cores
+from gateway.outbox.files import DATABASE_NAME, LOCK_NAME, DirectoryLock
+from gateway.outbox.inspection import read_state
 from gateway.settings import Settings, describe
 from gateway.vision.bundle import inspect_bundle
 
@@ -26,6 +32,32 @@ def print_check(settings: Settings) -> None:
         f"limits   {limits.workers} interpreters, pictures up to {limits.pixels_max / 1e6:.1f} megapixels, "
         f"{limits.in_flight_bytes_max // 1024 // 1024} MiB of payload in flight"
     )
+    check_data_dir(settings.gateway.data_dir)
     for warning in settings.warnings:
         console.print(Text(f"WARNING  {warning.where}: {warning.key}: {warning.text}. {warning.cure}"))
-    console.print("All is well: gateway run would start.")
+    if runs_already(settings.gateway.data_dir):
+        console.print("All is well. A gateway runs on this data: stop it before you start another.")
+    else:
+        console.print("All is well: gateway run would start.")
+
+
+def check_data_dir(data_dir: Path) -> None:
+    """Raise OperatorError for what a start would refuse there; changes nothing."""
+    place = data_dir
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OperatorError(f"{data_dir} can't be written: check the owner of {place}, or set another gateway.data_dir")
+    if (data_dir / DATABASE_NAME).exists():
+        read_state(data_dir)
+
+
+def runs_already(data_dir: Path) -> bool:
+    """Tell whether a gateway holds the data directory."""
+    if not (data_dir / LOCK_NAME).exists():
+        return False
+    try:
+        DirectoryLock(data_dir).release()
+    except DataDirectoryLocked:
+        return True
+    return False

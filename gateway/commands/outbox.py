@@ -1,14 +1,16 @@
 """``gateway outbox``: look into the outbox, running or not; change it through the running gateway."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
+from gateway.errors import OperatorError
 from gateway.messages import Classification, Event, EventState, OutboxState
 
 app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
@@ -108,11 +110,12 @@ def export(
         def advance(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        if out is None:
-            count = export_events(data_dir, sys.stdout, fmt=fmt, state=state, on_progress=advance)
-        else:
-            with out.open("w", newline="", encoding="utf-8") as file:
+        try:
+            with _opened(out) as file:
                 count = export_events(data_dir, file, fmt=fmt, state=state, on_progress=advance)
+                file.flush()
+        except OSError as error:
+            raise OperatorError(f"can't write {out or 'standard output'}: {error.strerror}") from error
     typer.echo(f"{count} events exported", err=True)
 
 
@@ -135,6 +138,18 @@ def requeue(
     answer = ask_running_gateway(data_dir, "requeue", {"sequences": chosen})
     count = requeue_offline(data_dir, chosen) if answer is None else int(answer["requeued"])
     typer.echo(f"{count} dead letters requeued")
+    if chosen is not None and count < len(chosen):
+        typer.echo(f"{len(chosen) - count} of those named are no dead letters: see gateway outbox list --state dead")
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    with out.open("w", newline="", encoding="utf-8") as file:
+        yield file
 
 
 def _facts(state: OutboxState) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import typer
 from gateway import __version__
 from gateway.banner import BannerFacts, render
 from gateway.commands.options import ConfigOption, SetOption, load
-from gateway.settings import Settings
+from gateway.settings import HttpSettings, MqttSettings, Settings
 
 if TYPE_CHECKING:
     from gateway.app import App
@@ -58,13 +58,16 @@ def opened_to_lan(settings: Settings) -> Settings:
     """Return settings whose device listeners take connections from private networks, and from no others."""
     from gateway.settings import PRIVATE_NETWORKS
 
-    def opened(listen: str) -> dict[str, object]:
-        port = listen.rpartition(":")[2]
-        # A listener that is off stays off.
-        return {"listen": f"{LAN_LISTEN_HOST}:{port}" if listen else "", "allowed_networks": PRIVATE_NETWORKS}
+    def opened(section: HttpSettings | MqttSettings) -> dict[str, object]:
+        port = section.listen.rpartition(":")[2]
+        # A listener that is off stays off, and networks that the operator named stay the only ones.
+        return {
+            "listen": f"{LAN_LISTEN_HOST}:{port}" if section.listen else "",
+            "allowed_networks": section.allowed_networks or PRIVATE_NETWORKS,
+        }
 
-    http = settings.http.model_copy(update=opened(settings.http.listen))
-    mqtt = settings.mqtt.model_copy(update=opened(settings.mqtt.listen))
+    http = settings.http.model_copy(update=opened(settings.http))
+    mqtt = settings.mqtt.model_copy(update=opened(settings.mqtt))
     return settings.model_copy(update={"http": http, "mqtt": mqtt})
 
 
@@ -87,7 +90,7 @@ async def _serve(settings: Settings, *, lan: bool) -> None:
 async def _facts(app: "App", *, lan: bool) -> BannerFacts:
     settings, model = app.settings, app.classifier.description
     uplink = app.uplink()
-    faces = [(adapter.name, adapter.describe()) for adapter in app.adapters]
+    faces = app.faces()
     devices = dict(faces).get("http", "")
     return BannerFacts(
         version=__version__,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.errors import OperatorError
 from gateway.simulators.devices.mqtt_messages import Form
 
 app = typer.Typer(help="Stand-ins for what a desk does not have: an IoT Hub, devices.", no_args_is_help=True)
@@ -26,9 +27,11 @@ def hub(
         "data/hub"
     ),
     device: Annotated[list[str] | None, typer.Option(help="A device id it knows; may be repeated.")] = None,
-    port: Annotated[int, typer.Option(help="Port of its TLS listener; 0: any free one.")] = 18883,
-    proxy_port: Annotated[int, typer.Option(help="Port of its proxy, which gateways connect to.")] = 18888,
-    view_port: Annotated[int, typer.Option(help="Port of its page and JSON view.")] = 18080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of its TLS listener; 0: any free one.")] = 18883,
+    proxy_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of its proxy, which gateways connect to.")
+    ] = 18888,
+    view_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of its page and JSON view.")] = 18080,
     record: Annotated[Path | None, typer.Option(help="Append every message to this file, as JSON lines.")] = None,
 ) -> None:
     """Run an IoT Hub stand-in that the real SDK accepts; prints the lines that point a gateway at it."""
@@ -47,8 +50,14 @@ def hub(
         view_port=view_port,
         record_file=record,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run_hub(options, announce=announce))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run_hub(options, announce=announce))
+    except OSError as error:
+        raise OperatorError(
+            f"the stand-in can't start ({error.strerror}): does one run already? "
+            "Choose other ports (--port, --proxy-port, --view-port) or another --dir"
+        ) from error
 
 
 @devices.command()

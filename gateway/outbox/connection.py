@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from gateway.errors import DiskUnavailable, OutboxUnusable
+from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable
 from gateway.messages import Epoch
 from gateway.outbox.files import DATABASE_NAME, NEW_DATABASE_NAME, sync_directory, sync_file
 from gateway.outbox.queries import Queries
@@ -129,9 +129,15 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def unusable(path: Path, error: Exception) -> OutboxUnusable:
-    """Return the operator's error for ``error`` at opening ``path``."""
+# SQLite makes its shared-memory file and a WAL header before the first write.
+OPENING_BYTES = 256 * 1024
+
+
+def unusable(path: Path, error: Exception) -> OutboxUnusable | DiskNotReady:
+    """Return the operator's error for ``error`` at opening ``path``: a full disk passes, a mistake does not."""
     if isinstance(error, sqlite3.Error) and is_disk_trouble(error):
+        if _is_full(path.parent):
+            return DiskNotReady(f"{path} can't be opened: the disk is full ({error}); free some space")
         return OutboxUnusable(f"{path} can't be opened ({error}): check its permissions and the free disk space")
     if isinstance(error, sqlite3.Error):
         return OutboxUnusable(
@@ -139,6 +145,14 @@ def unusable(path: Path, error: Exception) -> OutboxUnusable:
             f"(`sqlite3 {path.name} .recover` saves what is readable); a new one is made at the next start"
         )
     return OutboxUnusable(f"{path} can't be used: {error}")
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < OPENING_BYTES
 
 
 def check_header(path: Path) -> None:

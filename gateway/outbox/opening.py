@@ -1,5 +1,6 @@
 """From a data directory to an open Store: makes the file where there is none, and counts what is in it."""
 
+import errno
 import sqlite3
 from datetime import datetime
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 import structlog
 import uuid6
 
-from gateway.errors import OutboxUnusable
+from gateway.errors import DiskNotReady, OutboxUnusable
 from gateway.messages import Epoch
 from gateway.outbox.connection import create_database, open_for_writing, unusable
 from gateway.outbox.files import DATABASE_NAME
@@ -30,7 +31,7 @@ PRUNE_BYTES_MAX = 512 * 1024
 def open_store(
     data_dir: Path, *, settings: OutboxSettings, now: datetime, predecessor: tuple[str, int] | None = None
 ) -> Store:
-    """Return the store of ``data_dir``, whose lock the caller holds. Raises OutboxUnusable with the cure."""
+    """Return the store of ``data_dir``, whose lock the caller holds. Raises OutboxUnusable or DiskNotReady."""
     path = data_dir / DATABASE_NAME
     queries, migrations = load_queries(), load_migrations()
     if not path.exists():
@@ -54,6 +55,8 @@ def _create(
     except sqlite3.Error as error:
         raise unusable(path, error) from error
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskNotReady(f"{path} can't be made: the disk is full; free some space") from error
         raise OutboxUnusable(
             f"{path} can't be made ({error.strerror}): check the data directory's owner and the free disk space"
         ) from error

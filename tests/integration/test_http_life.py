@@ -114,9 +114,25 @@ async def test_stop_cuts_what_does_not_end_by_the_deadline(slow: SlowIntake) -> 
     before = time.monotonic()
     await http.stop(1)
     assert time.monotonic() - before < 3
-    assert b" 200 " not in await reader.read()
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: " in answer
     writer.close()
     assert (slow.places_held, slow.bytes_held) == (0, 0)
+
+
+async def test_client_that_is_still_sending_when_we_stop_is_told_to_send_again() -> None:
+    intake = FakeIntake()
+    http = adapter(intake)
+    await http.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+    writer.write(POST + JPEG[:-1])
+    await asyncio.sleep(0.05)
+    await http.stop(1)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"stopping" in answer
+    writer.close()
 
 
 async def test_stop_closes_idle_and_half_said_connections() -> None:

@@ -16,3 +16,11 @@ def test_lan_opens_no_listener_that_is_off(tmp_path: Path) -> None:
     overrides = {"gateway.data_dir": str(tmp_path), "mqtt.listen": ""}
 
     assert opened_to_lan(load_settings(None, {}, overrides, tmp_path)).mqtt.listen == ""
+
+
+def test_lan_keeps_the_networks_that_the_operator_named(tmp_path: Path) -> None:
+    overrides = {"gateway.data_dir": str(tmp_path), "http.allowed_networks": "10.9.9.0/24"}
+    settings = opened_to_lan(load_settings(None, {}, overrides, tmp_path))
+
+    assert [str(network) for network in settings.http.allowed_networks] == ["10.9.9.0/24"]
+    assert settings.mqtt.allowed_networks == PRIVATE_NETWORKS

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import DataDirectoryLocked, OutboxUnusable, Stopping
+from gateway.errors import DataDirectoryLocked, DiskNotReady, OutboxUnusable, Stopping
 from gateway.outbox.connection import open_for_writing
 from gateway.outbox.schema import load_migrations
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
@@ -237,7 +237,18 @@ def test_a_disk_too_full_for_a_new_file_is_refused_and_left_clean(small_disk: Pa
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space"):
         filler.write_bytes(bytes(5 * MIB))
-    with pytest.raises(OutboxUnusable, match="free disk space"):
+    with pytest.raises(DiskNotReady, match="the disk is full"):
+        open_at(small_disk)
+    filler.unlink()
+    open_at(small_disk).close()
+
+
+def test_a_disk_too_full_to_open_an_old_file_is_no_mistake_and_passes(small_disk: Path) -> None:
+    open_at(small_disk).close()
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space"):
+        filler.write_bytes(bytes(5 * MIB))
+    with pytest.raises(DiskNotReady, match="the disk is full"):
         open_at(small_disk)
     filler.unlink()
     open_at(small_disk).close()
