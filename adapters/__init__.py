@@ -88,10 +88,21 @@ def _mqtt_ingest(settings: Settings, parts: AdapterParts) -> "MqttIngest":
     )
 
 
+def _ble(settings: Settings, parts: AdapterParts) -> Adapter | None:
+    if not settings.ble.enabled:
+        return None
+    from adapters.ble.adapter import create_ble_adapter
+
+    return create_ble_adapter(
+        settings=settings.ble, limits=settings.limits, intake=parts.intake, meter=parts.meter, clock=parts.clock
+    )
+
+
 FACTORIES: Mapping[str, Callable[[Settings, AdapterParts], Adapter | None]] = {
     "http": _http,
     "mqtt_listener": _mqtt_listener,
     "mqtt_broker": _mqtt_broker,
+    "ble": _ble,
 }
 
 

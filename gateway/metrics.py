@@ -98,6 +98,10 @@ DECLARATIONS: dict[str, Declaration] = {
         "Bluetooth transfers by end: committed, refused, later, undecided, or why they were given up",
         ("profile", "outcome"),
     ),
+    "gateway_ble_readings_total": Declaration(
+        "counter", "Readings of Bluetooth sensors: committed, refused, later (lost), repeat", ("outcome",)
+    ),
+    "gateway_ble_devices_silent": Declaration("gauge", "Listed Bluetooth devices not heard for their time"),
     "gateway_ble_recovery_total": Declaration(
         "counter", "Steps against a silent radio: new_scanner, power_cycle, auto_recovery, unhealthy", ("rung",)
     ),

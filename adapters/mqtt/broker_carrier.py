@@ -66,6 +66,7 @@ class Carrier:
         self._clock = clock
         self._meter = meter
         self._slots: deque[_Slot] = deque()
+        self._answer_due = False
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -129,10 +130,14 @@ class Carrier:
         self._meter.count("gateway_mqtt_broker_messages_total", outcome=outcome)
         self._budget.give_bytes(byte_count)
         slot.acknowledge = acknowledge
-        self._answer_in_order()
+        if not self._answer_due:
+            # What one commit decides is answered together: one wake, one write.
+            self._answer_due = True
+            asyncio.get_running_loop().call_soon(self._answer_in_order)
 
     def _answer_in_order(self) -> None:
         """Answer the longest decided beginning of the order. What is abandoned leaves a gap, for redelivery."""
+        self._answer_due = False
         replies: list[Reply] = []
         packet_ids: list[int] = []
         while self._slots and self._slots[0].acknowledge is not None:

@@ -103,6 +103,7 @@ class BrokerLink:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._outgoing: deque[tuple[Sequence[Reply], Sequence[int]]] = deque()
+        self._woken = False
         self._paused = False
         self._finish = False
         self._drop: Lost | None = None
@@ -128,8 +129,10 @@ class BrokerLink:
 
     def wake(self) -> None:
         """Make the thread look: there is room in the budget, or something to send."""
-        with contextlib.suppress(OSError):  # full: it will look anyhow; closed: it has ended
-            self._wake_writer.send(b"\0")
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(OSError):  # closed: it has ended
+                self._wake_writer.send(b"\0")
 
     def pause(self) -> None:
         """Take nothing more from the broker."""
@@ -277,6 +280,7 @@ class BrokerLink:
         ready = dict(poll.poll(0 if waiting and listening else TICK_S * 1000))
         if self._wake_reader.fileno() in ready:
             self._wake_reader.recv(READ_BYTES)
+            self._woken = False  # before looking, so that what comes from now on wakes again
         seen = ready.get(sock.fileno(), 0)
         if not listening and seen & (_HANG_UP | _PEER_CLOSED):
             raise diagnosis.closed_by_broker(self._options, subscribed=self._granted is not None)

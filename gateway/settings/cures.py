@@ -1,5 +1,6 @@
 """From pydantic's errors to sentences: what is wrong with one value, and how to write it rightly."""
 
+import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gateway.settings.given import Given, Layer
-from gateway.settings.keys import Kind, choices, kind, leaves, range_text
+from gateway.settings.keys import Kind, choices, dotted, element_section, kind, leaves, range_text
 from gateway.settings.problems import Problem
 
 _WANTED = {
@@ -20,6 +21,7 @@ _WANTED = {
     Kind.NUMBER: "must be a number",
     Kind.SWITCH: "must be true or false",
     Kind.LIST: "must be a list of texts",
+    Kind.TABLES: "must be an array of tables",
 }
 _LIST_EXAMPLES = {
     "allowed_networks": ["192.168.10.0/24"],
@@ -30,10 +32,12 @@ _LIST_EXAMPLES = {
 _BOUND_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 
 
-def problem_of(error: ErrorDetails, given: Given) -> Problem:
+def problem_of(error: ErrorDetails, given: Given) -> Problem:  # noqa: PLR0911 -- one case of pydantic's a line
     """Return what a validation error of ``given`` means to a person."""
     field = leaves()[given.key]
     context: Mapping[str, Any] = error.get("ctx", {})
+    if kind(field) is Kind.TABLES:
+        return _in_table(error, given, field)
     if error["type"] == "setting":
         return _bad_form(given, _element(error, given), context["text"], context["cure"])
     if error["type"] in _BOUND_ERRORS:
@@ -46,6 +50,33 @@ def problem_of(error: ErrorDetails, given: Given) -> Problem:
     if element is not None:
         return _bad_element(given, element)
     return given.problem(_wanted(given, field), _by_example(given, field))
+
+
+def _in_table(error: ErrorDetails, given: Given, field: FieldInfo) -> Problem:
+    """Return what is wrong in one table of an array of tables, or with the array."""
+    index = _element(error, given)
+    section = element_section(field)
+    assert section is not None
+    if index is None or not isinstance(given.value, list):
+        heading = f"[[{dotted(given.key)}]]"
+        return given.problem(_WANTED[Kind.TABLES], f"Write each under a heading of its own, {heading}.", value="...")
+    where = _element_place(given, index)
+    inside = [str(step) for step in error["loc"][len(given.key) + 1 :] if not str(step).startswith("function")]
+    name = inside[0] if inside else ""
+    context: Mapping[str, Any] = error.get("ctx", {})
+    table = given.value[index]
+    value = table.get(name, "...") if isinstance(table, dict) else table
+    subject = f"{name}: " if name else ""
+    if error["type"] == "setting":
+        return given.problem(f"{subject}{context['text']}", context["cure"], where=where, value=value)
+    if name not in section.model_fields:
+        keys = f"The keys of [[{dotted(given.key)}]] are: {', '.join(section.model_fields)}."
+        return given.problem(f"{name} is not a setting" if name else "must be a table", keys, where=where, value=value)
+    inner = section.model_fields[name]
+    bounds = range_text(inner)
+    text = f"is out of range: {bounds}" if error["type"] in _BOUND_ERRORS else _WANTED[kind(inner)]
+    default = json.dumps(inner.default, default=str)
+    return given.problem(f"{subject}{text}", f"For example {name} = {default}.", where=where, value=value)
 
 
 def _wanted(given: Given, field: FieldInfo) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from gateway.redaction import redact
 from gateway.settings.keys import dotted, is_secret, leaves
 from gateway.settings.problems import shown
-from gateway.settings.sections import Settings
+from gateway.settings.sections import Section, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ def _text(value: object) -> str:
     if value is None:
         return '""'
     if isinstance(value, tuple):
+        if value and isinstance(value[0], Section):
+            return f"{len(value)} of them"
         return shown([str(part) for part in value])
     return shown(str(value) if isinstance(value, Path) else value)
 

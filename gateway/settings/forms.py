@@ -24,6 +24,8 @@ _LISTEN_EXAMPLES = '"127.0.0.1:8080" for this machine alone, ":8080" for every n
 _BROKER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<address>[^/\s]*)/?")
 _BROKER_CURE = 'Write it as "mqtt://broker.example", or with TLS "mqtts://broker.example:8883".'
 _BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA as mqtt and secure-mqtt
+_BLE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_BLE_ADAPTER = re.compile(r"hci\d{1,3}")
 _FIELD_PATH = re.compile(r"[^.\x00-\x1f]{1,64}(\.[^.\x00-\x1f]{1,64}){0,7}")
 _PROXY_CURE = 'Write it as "http://proxy.example:3128", or "http://user:password@proxy.example:3128".'
 
@@ -194,4 +196,18 @@ def check_field_path(text: str) -> str:
     """Accept a field's name, or names with dots between them: ``image``, ``data.jpg``."""
     if _FIELD_PATH.fullmatch(text) is None:
         raise invalid("names no field", 'Write its name, with dots to go deeper: "image", "data.jpg".')
+    return text
+
+
+def check_ble_address(text: str) -> str:
+    """Accept a Bluetooth address, or nothing; return it in capitals, as BlueZ writes it."""
+    if text and _BLE_ADDRESS.fullmatch(text) is None:
+        raise invalid("is not a Bluetooth address", 'Write six pairs of hex digits: "AA:BB:CC:DD:EE:FF".')
+    return text.upper()
+
+
+def check_ble_adapter(text: str) -> str:
+    """Accept the name of a Bluetooth adapter, or nothing."""
+    if text and _BLE_ADAPTER.fullmatch(text) is None:
+        raise invalid("is not a Bluetooth adapter", 'Write it as Linux names it, for example "hci0".')
     return text

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from gateway.settings.keys import Key, Kind, choices, dotted, kind, leaves, range_text, tables
+from gateway.settings.keys import Key, Kind, choices, dotted, element_section, kind, leaves, range_text, tables
 from gateway.settings.sections import Settings
 
 TOML_NAME = "gateway.toml"
@@ -51,8 +51,24 @@ def _table(table: Key) -> str:
     lines = [f"[{dotted(table)}]", *_comment((tables()[table].__doc__ or "").strip()), ""]
     for key, field in leaves().items():
         if key[:-1] == table:
-            lines += [*_comment(field.description or ""), *_bounds(field), _assignment(key, field), ""]
+            lines += [*_comment(field.description or ""), *_elements(key, field)]
+            lines += [*_bounds(field), _assignment(key, field), ""]
     return "\n".join(lines)
+
+
+def _elements(key: Key, field: FieldInfo) -> Iterator[str]:
+    """Tell what each table of an array of tables may hold."""
+    section = element_section(field)
+    if section is None:
+        return
+    yield f"#   [[{dotted(key)}]]"
+    for name, inner in section.model_fields.items():
+        bounds = range_text(inner)
+        about = f"{inner.description or ''}{f' {bounds[:1].upper()}{bounds[1:]}.' if bounds else ''}"
+        default = "" if inner.default is None else inner.default
+        for line in textwrap.wrap(about, _WIDTH - 4, break_long_words=False, break_on_hyphens=False):
+            yield f"#   # {line}"
+        yield f"#   {name} = {json.dumps(default, default=str)}"
 
 
 def _bounds(field: FieldInfo) -> Iterator[str]:

@@ -25,6 +25,7 @@ class Kind(Enum):
     NUMBER = auto()
     SWITCH = auto()
     LIST = auto()
+    TABLES = auto()
     PATH = auto()
 
 
@@ -71,8 +72,17 @@ def _section_of(field: FieldInfo) -> type[Section] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
+def element_section(field: FieldInfo) -> type[Section] | None:
+    """Return the section of each element of an array of tables (``[[ble.device]]``); None for other keys."""
+    members = get_args(field.annotation) if get_origin(field.annotation) is tuple else ()
+    first = members[0] if members else None
+    return first if isinstance(first, type) and issubclass(first, Section) else None
+
+
 def kind(field: FieldInfo) -> Kind:
     annotation: Any = field.annotation
+    if element_section(field) is not None:
+        return Kind.TABLES
     if get_origin(annotation) is Literal:
         return Kind.CHOICE
     if get_origin(annotation) is tuple:

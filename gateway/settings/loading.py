@@ -31,6 +31,7 @@ _SECRET_FILES: tuple[Key, ...] = (
     ("mqtt", "key_file"),
     ("mqtt", "listen_key_file"),
     ("mqtt", "listen_credentials_file"),
+    ("ble", "bind_keys_file"),
 )
 
 

@@ -68,8 +68,8 @@ class MqttSettings(Section):
 
     listen: ListenOrOff = Field(
         default="127.0.0.1:1883",
-        description="host:port for devices that connect to the gateway itself, as http.listen. Empty: off. A busy port "
-        "(a broker on this machine?) turns it off with one line in the log, and the gateway runs on.",
+        description="host:port for devices that connect to the gateway itself, as http.listen. Empty: off. While "
+        "the port is busy (a broker on this machine?) the gateway runs on without it, says so and tries again.",
     )
     allowed_networks: tuple[Network, ...] = Field(
         default=(), description="Clients of the listener that are served, as http.allowed_networks. Empty: all."

@@ -12,7 +12,7 @@ from itertools import chain, combinations
 from pathlib import Path
 
 from gateway.errors import OperatorError
-from gateway.settings import mqtt_relations
+from gateway.settings import ble_relations, mqtt_relations
 from gateway.settings.forms import parse_listen
 from gateway.settings.given import Given, Layer
 from gateway.settings.keys import Key, is_secret, leaves
@@ -112,7 +112,12 @@ def _memory(settings: Settings) -> Iterator[Fault]:
 
 def _data_dir(settings: Settings) -> Iterator[Fault]:
     data_dir = settings.gateway.data_dir
-    if data_dir.exists() and not data_dir.is_dir():
+    try:
+        is_something_else = data_dir.exists() and not data_dir.is_dir()
+    except OSError as error:  # a name too long, a loop of links
+        yield ("gateway", "data_dir"), f"can't be a folder here ({error.strerror})", 'Name one: data_dir = "data".'
+        return
+    if is_something_else:
         yield ("gateway", "data_dir"), "is a file, not a folder", 'Name a folder, for example data_dir = "data".'
 
 
@@ -258,6 +263,13 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
         mqtt_relations.tls,
     ),
     (_mqtt("listen_credentials_file"), mqtt_relations.credentials_file),
+    ((ble_relations.DEVICE,), ble_relations.devices),
+    (
+        (("ble", "image_bytes_max"), ("ble", "connections_max"), ("limits", "memory_budget_mb"), ("ble", "enabled")),
+        ble_relations.memory,
+    ),
+    ((ble_relations.BIND_KEYS_FILE,), ble_relations.bind_keys_file),
+    ((ble_relations.PROFILES_DIR,), ble_relations.profiles_dir),
     *(((key,), partial(_certificates, key=key)) for key in _CERTIFICATES),
     *(
         ((key, certificate), partial(_key_file, key=key, certificate=certificate))

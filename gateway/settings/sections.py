@@ -13,12 +13,22 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
+from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
 from gateway.settings.forms import check_gateway_id, check_proxy
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.problems import Problem
 from gateway.settings.section import MIB, WRITE_ONLY, Listen, Network, Section
 
-__all__ = ["MIB", "MqttChunksSettings", "MqttSettings", "MqttTopicsSettings", "Network", "Section"]
+__all__ = [
+    "MIB",
+    "BleDeviceSettings",
+    "BleSettings",
+    "MqttChunksSettings",
+    "MqttSettings",
+    "MqttTopicsSettings",
+    "Network",
+    "Section",
+]
 
 # Where the sites' own devices are: loopback, RFC 1918, RFC 3927 and their IPv6 likes (RFC 4193, RFC 4291).
 PRIVATE_NETWORKS: tuple[Network, ...] = (
@@ -333,6 +343,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings = MqttSettings()
+    ble: BleSettings = BleSettings()
     admin: AdminSettings = AdminSettings()
     outbox: OutboxSettings = OutboxSettings()
     cloud: CloudSettings = CloudSettings()

@@ -118,7 +118,7 @@ def from_text(field: FieldInfo, text: str) -> object:
         return _SWITCHES.get(stripped.lower(), text)
     if of_kind in {Kind.WHOLE, Kind.NUMBER}:
         return _number(stripped, int if of_kind is Kind.WHOLE else float)
-    if of_kind is Kind.LIST:
+    if of_kind in {Kind.LIST, Kind.TABLES}:
         return _list(stripped)
     return stripped
 

@@ -43,6 +43,7 @@ class _LostError(Exception):
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
+        self._elements: dict[Place, int] = {}  # arrays of tables, with how many have begun
         self._text = text
         self._at = 0
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
@@ -62,6 +63,20 @@ class _Scanner:
         self._at += brackets
         table = self._key(())
         self._at += brackets
+        return self._next_element(table) if brackets == 2 else self._in_last_element(table)
+
+    def _next_element(self, table: Place) -> Place:
+        """Note ``[[table]]`` as one more element of its array, by index."""
+        index = self._elements.get(table, 0)
+        self._elements[table] = index + 1
+        self._note((*table, index))
+        return (*table, index)
+
+    def _in_last_element(self, table: Place) -> Place:
+        """Return the path of ``[array.table]``, which belongs to the array's last element."""
+        for length in range(len(table), 0, -1):
+            if table[:length] in self._elements:
+                return (*table[:length], self._elements[table[:length]] - 1, *table[length:])
         return table
 
     def _pair(self, table: Place) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 
 from adapters.mqtt.broker import MqttBrokerClient, create_mqtt_broker_client
+from adapters.mqtt.broker_options import BrokerOptions, broker_options
 from gateway.clock import SystemClock
 from gateway.settings import LimitsSettings, MqttSettings
 from tests.fakes.ingest import FakeIngest
@@ -41,6 +42,12 @@ def make_client(
     )
     assert isinstance(adapter, MqttBrokerClient)
     return adapter
+
+
+def options(**changes: object) -> BrokerOptions:
+    """Options as settings give them, for a broker that is not there."""
+    settings = MqttSettings.model_validate({"url": "mqtt://broker.example"} | changes)
+    return broker_options(settings, LimitsSettings(), gateway_id="gw-1")
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,330 @@
+"""What runs while the radio works: the scanner with its watchdog, the dispatcher of turns, the sessions.
+
+One dispatcher connects, so links are made one at a time, from a fresh advertisement, while the scan goes on. Memory
+is bounded by ``connections_max`` links, the roster's cap and the framings' caps.
+"""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from adapters.ble.advertisements import AdvertisementDecoder
+from adapters.ble.bluez import BlueZ
+from adapters.ble.camera import Camera
+from adapters.ble.desk import Desk
+from adapters.ble.diagnosis import ABSENT, RadioError, told
+from adapters.ble.directory import Directory, KnownDevice
+from adapters.ble.framings import create_framing
+from adapters.ble.profiles import Profile
+from adapters.ble.radio import Advert, Link, Scan, connect, links_left
+from adapters.ble.recovery import Ladder, Rung
+from adapters.ble.rescue import auto_recover
+from adapters.ble.roster import Roster
+from adapters.ble.sensors import GattReader, Sensors
+from adapters.ble.session import SensorSession, Session
+from adapters.ble.turn import Turn, TurnEnd
+from gateway.errors import AdapterUnavailable
+from gateway.ports import Clock, Meter
+from gateway.settings import BleSettings, LimitsSettings
+
+log = structlog.get_logger(__name__)
+
+# How often the dispatcher and the watchdog look, when nothing wakes them.
+LOOK_EVERY_S = 0.5
+# The framings and what they know of half pictures are kept for so many devices that were seen last.
+CAMERAS_MAX = 64
+
+
+class BleService:
+    """Opened and run by the adapter, again after each failure; the cameras and the ladder stay."""
+
+    def __init__(
+        self,
+        *,
+        settings: BleSettings,
+        limits: LimitsSettings,
+        directory: Directory,
+        decoders: Sequence[AdvertisementDecoder],
+        desk: Desk,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._directory = directory
+        self._desk = desk
+        self._clock = clock
+        self._meter = meter
+        self._rng = rng
+        self._sensors = Sensors(
+            settings=settings,
+            directory=directory,
+            decoders=decoders,
+            desk=desk,
+            clock=clock,
+            meter=meter,
+            spawn=self._spawn,
+        )
+        self._readers = {
+            one.effective_device_id: GattReader(device=one, sensors=self._sensors, clock=clock)
+            for one in settings.device
+            if one.readings
+        }
+        self._linked: set[str] = set()
+        self._ladder = Ladder()
+        self._roster: Roster[tuple[KnownDevice, Advert]] = Roster()
+        self._cameras: dict[str, Camera] = {}
+        self._judging: set[asyncio.Task[None]] = set()
+        self._bluez: BlueZ | None = None
+        self._scan: Scan | None = None
+        self._wake = asyncio.Event()
+        self._links = 0
+        self._heard_s = 0.0
+        self._ever_heard = False
+        self._settling = False
+
+    # --- life -----------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Return when scanning. Raises AdapterUnavailable, told with the cure."""
+        self._settling = False
+        self._roster = Roster()
+        try:
+            self._bluez = BlueZ(self._settings.adapter)
+            await self._bluez.open()
+            await self._start_scan()
+            await self._adopt()
+        except RadioError as error:
+            await self.close()
+            self._meter.count("gateway_ble_failures_total", reason=error.reason)
+            raise AdapterUnavailable(told(error)) from error
+
+    async def run(self) -> None:
+        """Serve the devices until the radio is gone: then raises AdapterUnavailable (perhaps in a group)."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_scanning(), name="ble-scan")
+            tasks.create_task(self._dispatch(tasks), name="ble-dispatch")
+
+    async def settle(self, deadline_s: float) -> None:
+        """Begin no turn any more; wait for the intake's verdicts on what is whole, at most so long."""
+        self._settling = True
+        if self._judging:
+            await asyncio.wait(self._judging, timeout=deadline_s)
+
+    async def close(self) -> None:
+        """End the scan, undecided submissions and the watch. Links are closed by their sessions."""
+        for task in self._judging:
+            task.cancel()
+        if self._judging:
+            await asyncio.wait(self._judging)
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            await scan.stop()
+        bluez, self._bluez = self._bluez, None
+        if bluez is not None:
+            await bluez.close()
+
+    def describe(self) -> str:
+        """Return which radio scans, and for how much."""
+        return "" if self._bluez is None else f"Bluetooth {self._bluez.adapter_path.rsplit('/', 1)[-1]}"
+
+    # --- scanning -------------------------------------------------------------------------------------
+
+    async def _start_scan(self) -> None:
+        assert self._bluez is not None, "not open"
+        scan = Scan(self._bluez.adapter_path.rsplit("/", 1)[-1], self._advertised)
+        await scan.start()
+        self._scan = scan
+        self._heard_s = self._clock.monotonic()
+
+    async def _adopt(self) -> None:
+        for advert in await links_left(self._settings.adapter, self._directory.services):
+            log.info("ble_link_adopted", address=advert.address, name=advert.name)
+            self._advertised(advert)
+
+    def _advertised(self, advert: Advert) -> None:
+        now_s = self._clock.monotonic()
+        self._heard_s = now_s
+        self._ever_heard = True
+        self._ladder.heard()
+        self._sensors.advertised(advert)
+        known = self._directory.connectable(advert.address, advert.name, advert.service_uuids)
+        if known is not None:
+            self._roster.saw(advert.address, (known, advert), now_s, linked=advert.linked)
+            self._wake.set()
+
+    async def _keep_scanning(self) -> None:
+        assert self._bluez is not None, "not open"
+        while True:
+            await asyncio.wait({self._bluez.lost}, timeout=LOOK_EVERY_S)
+            if self._bluez.lost.done():
+                raise self._unavailable(self._bluez.lost.result())
+            self._sensors.tell_silent(self._linked)
+            if self._scan is None or self._clock.monotonic() - self._heard_s > self._settings.scan_silent_max_s:
+                await self._climb()
+
+    async def _climb(self) -> None:
+        gently = self._scan is not None and (self._links > 0 or not self._ever_heard)
+        rung = self._ladder.climb(self._clock.monotonic(), gently=gently)
+        self._meter.count("gateway_ble_recovery_total", rung=rung)
+        log.warning("ble_recovery", rung=rung, silent_s=round(self._clock.monotonic() - self._heard_s, 1))
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            await scan.stop()
+        try:
+            await self._step_on(rung)
+            await self._start_scan()
+        except RadioError as error:
+            self._meter.count("gateway_ble_failures_total", reason=error.reason)
+            if error.reason in ABSENT:
+                raise self._unavailable(error) from error
+            log.warning("ble_recovery_failed", rung=rung, reason=error.reason, detail=error.detail)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _step_on(self, rung: Rung) -> None:
+        assert self._bluez is not None, "not open"
+        if rung is Rung.POWER_CYCLE:
+            await self._bluez.power_cycle()
+        elif rung is Rung.AUTO_RECOVERY:
+            await auto_recover(self._bluez.adapter_path, self._bluez.adapter_address)
+        elif rung is Rung.UNHEALTHY:
+            raise AdapterUnavailable(
+                "Bluetooth: nothing is heard, and neither a new scan nor switching the adapter off and on helped. "
+                "Restart bluetoothd (systemctl restart bluetooth), replug the adapter, or restart the machine."
+            )
+
+    def _unavailable(self, error: RadioError) -> AdapterUnavailable:
+        self._meter.count("gateway_ble_failures_total", reason=error.reason)
+        return AdapterUnavailable(told(error))
+
+    # --- turns ----------------------------------------------------------------------------------------
+
+    async def _dispatch(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await self._look()
+            turn = None if self._is_full() else self._roster.next(self._clock.monotonic())
+            if turn is None:
+                continue
+            address, (known, advert) = turn
+            self._roster.began(address)
+            link = await self._connect(known, advert)
+            if link is not None:
+                self._linked.add(known.device_id)
+                self._count_links(+1)
+                tasks.create_task(self._hold(known, link), name=f"ble-{known.device_id}")
+
+    async def _look(self) -> None:
+        if not self._is_full() and self._roster.anybody_waits(self._clock.monotonic()):
+            return
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _is_full(self) -> bool:
+        return self._settling or self._links >= self._settings.connections_max
+
+    async def _connect(self, known: KnownDevice, advert: Advert) -> Link | None:
+        try:
+            return await connect(
+                advert.device,
+                name=known.device_id,
+                timeout_s=self._settings.connect_timeout_s,
+                gatt_timeout_s=self._settings.gatt_timeout_s,
+            )
+        except RadioError as error:
+            self._over(known, error.reason, failed=True, detail=error.detail)
+            return None
+
+    async def _hold(self, known: KnownDevice, link: Link) -> None:
+        failed, reason, detail = True, "stopped", ""
+        try:
+            end = await self._session(known, link).run()
+            failed, reason = end is TurnEnd.ONLY_DAMAGE, end.value
+        except RadioError as error:
+            reason, detail = error.reason, error.detail
+        finally:
+            await link.close()
+            self._linked.discard(known.device_id)
+            self._count_links(-1)
+            self._over(known, reason, failed=failed, detail=detail)
+
+    def _session(self, known: KnownDevice, link: Link) -> Session | SensorSession:
+        now_s = self._clock.monotonic()
+        turn = Turn(began_s=now_s, turn_max_s=self._settings.turn_max_s, others_wait=self._others_wait)
+        profile = known.profile or self._directory.matching(link.services())
+        reader = self._readers.get(known.device_id)
+        if profile is None and reader is not None:
+            return SensorSession(link=link, reader=reader, turn=turn, clock=self._clock)
+        if profile is None:
+            raise RadioError("profile_mismatch", "its services match no profile: write one (docs/PROTOCOLS-ble.md)")
+        return Session(
+            link=link,
+            camera=self._camera(known, profile),
+            turn=turn,
+            reader=reader,
+            photo_interval_s=known.photo_interval_s,
+            clock=self._clock,
+        )
+
+    def _others_wait(self) -> bool:
+        return self._is_full() and self._roster.anybody_waits(self._clock.monotonic())
+
+    def _over(self, known: KnownDevice, reason: str, *, failed: bool, detail: str) -> None:
+        reader = self._readers.get(known.device_id)
+        rest_s = reader.interval_s if reader is not None and reason == TurnEnd.DONE else 0.0
+        now_s = self._clock.monotonic()
+        self._roster.ended(known.address, now_s, failed=failed, jitter=self._rng.random(), rest_s=rest_s)
+        self._meter.count("gateway_ble_sessions_total", reason=reason)
+        log.info("ble_session_ended", device_id=known.device_id, reason=reason, detail=detail)
+        self._wake.set()
+
+    def _count_links(self, step: int) -> None:
+        self._links += step
+        self._meter.level("gateway_ble_links", self._links)
+
+    # --- cameras --------------------------------------------------------------------------------------
+
+    def _camera(self, known: KnownDevice, profile: Profile) -> Camera:
+        camera = self._cameras.pop(known.address, None)
+        if camera is None or camera.profile != profile:
+            camera = self._new_camera(known, profile)
+        self._cameras[known.address] = camera
+        while len(self._cameras) > CAMERAS_MAX:
+            del self._cameras[next(iter(self._cameras))]
+        return camera
+
+    def _new_camera(self, known: KnownDevice, profile: Profile) -> Camera:
+        framing = create_framing(
+            profile,
+            image_bytes_max=min(self._settings.image_bytes_max, self._limits.image_bytes_max),
+            reading_bytes_max=self._limits.reading_bytes_max,
+            attempts_max=self._settings.attempts_max,
+            resume_keep_s=self._settings.resume_keep_s,
+        )
+        return Camera(
+            device_id=known.device_id,
+            profile=profile,
+            framing=framing,
+            desk=self._desk,
+            clock=self._clock,
+            meter=self._meter,
+            spawn=self._spawn,
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="ble-judge")
+        self._judging.add(task)
+        task.add_done_callback(self._judged)
+
+    def _judged(self, task: asyncio.Task[None]) -> None:
+        self._judging.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Our own bug: nothing was acknowledged. Told with its traceback; the device sends again.
+            log.error("ble_judging_broke", exc_info=error)
