@@ -166,6 +166,8 @@ class MqttBrokerClient:
                 first.set_result(lost)
                 if lost is None:
                     await self._keep_connected(budget, tasks)
+                else:
+                    self._count_lost(lost)
         finally:
             if self._connection is not None:
                 self._connection.link.drop(Lost("adapter_ended", "the adapter has ended"))
@@ -182,6 +184,8 @@ class MqttBrokerClient:
                 if lost.reason == FINISHED:
                     return
                 self._tell_lost(lost)
+                # What it brought may be delivered again: a redelivery must not overtake its original.
+                await connection.carrier.idle()
                 failures = 0 if self.clock.monotonic() - since > STEADY_AFTER_S else failures
             failures += 1
             await asyncio.sleep(backoff_s(failures, self._rng.random()))
@@ -218,8 +222,11 @@ class MqttBrokerClient:
 
     def _tell_lost(self, lost: Lost) -> None:
         self._set_connected(connected=False)
-        self.meter.count("gateway_mqtt_broker_sessions_total", reason=lost.reason)
+        self._count_lost(lost)
         log.warning("mqtt_broker_lost", reason=lost.reason, detail=lost.detail, cure=lost.cure)
+
+    def _count_lost(self, lost: Lost) -> None:
+        self.meter.count("gateway_mqtt_broker_sessions_total", reason=lost.reason)
 
     def _set_connected(self, *, connected: bool) -> None:
         self._connected = connected

@@ -7,9 +7,10 @@ import pytest
 
 from gateway.errors import IntakeFull
 from gateway.messages import Readings
+from tests.fakes.bluez.cameras import OpenGlassCamera
 from tests.fakes.bluez.peripheral import Characteristic, Peripheral, Service, short_uuid
 from tests.fakes.bluez.private_bus import needs_dbus_daemon
-from tests.fakes.bluez.site import BleSite, ble_site, until
+from tests.fakes.bluez.site import BleSite, ble_site, jpeg, until
 
 pytestmark = needs_dbus_daemon
 
@@ -118,3 +119,22 @@ async def test_sensor_not_heard_for_its_time_is_told_as_silent_until_it_is_back(
         await until(lambda: silent(site) == 1, "the silence")
         sender.silent = False
         await until(lambda: silent(site) == 0, "its return")
+
+
+async def test_fifty_beacons_and_seven_cameras_are_all_served(site: BleSite) -> None:
+    cameras = [OpenGlassCamera(address=f"AA:BB:CC:DD:EE:{n:02X}", picture=jpeg(8_000, n)) for n in range(7)]
+    beacons = [
+        Peripheral(
+            address=f"AA:BB:CC:DD:{n:02X}:FF",
+            name=f"beacon-{n}",
+            service_data={short_uuid(0xFCD2): bytes.fromhex("40 02") + (n * 100).to_bytes(2, "little")},
+        )
+        for n in range(50)
+    ]
+    site.bluez.add(*cameras, *beacons)
+    async with site.serving(unlisted_sensors=True):
+        await until(lambda: len(values(site)) >= len(beacons), "every beacon")
+        await until(lambda: {one.picture for one in cameras} <= set(site.pictures()), "every camera")
+    assert len(values(site)) == len(beacons), "repeats are no events"
+    assert site.bluez.links_high <= 5
+    assert site.bluez.links == 0

@@ -256,6 +256,23 @@ async def test_the_end_of_the_broker_is_survived(
 
 
 @needs_mosquitto
+async def test_a_redelivery_never_overtakes_its_original(broker: Mosquitto, tmp_path: Path, fast_backoff: None) -> None:
+    ingest = FakeIngest()
+    ingest.gate.clear()
+    async with running_client(broker.url, tmp_path, ingest):
+        with Publisher(broker) as device:
+            device.publish("1", READINGS, b"one")
+            await until(lambda: len(ingest.taken) == 1)
+            broker.restart()
+            await asyncio.sleep(0.5)
+            assert len(ingest.taken) == 1, "it came again while the first was still being committed"
+            ingest.gate.set()
+            await until(lambda: len(ingest.taken) == 2)
+    assert ingest.taken[1].dup
+    assert ingest.payloads == [b"one"]
+
+
+@needs_mosquitto
 async def test_a_half_open_link_is_noticed_by_silence(broker: Mosquitto, tmp_path: Path, fast_backoff: None) -> None:
     ingest, meter = FakeIngest(), RecordingMeter()
     async with running_client(broker.url, tmp_path, ingest, meter=meter, connect_timeout_s=1) as client:
