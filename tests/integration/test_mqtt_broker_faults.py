@@ -214,7 +214,7 @@ async def test_tls_files_that_can_not_be_loaded(tmp_path: Path) -> None:
 
 @needs_mosquitto
 async def test_a_changed_authority_is_noticed_and_its_new_file_used_without_a_restart(
-    tmp_path: Path, authority: CertificateAuthority, fast_backoff: None
+    tmp_path: Path, authority: CertificateAuthority, short_waits: None
 ) -> None:
     heir = CertificateAuthority(tmp_path / "heir")
     ca_file = tmp_path / "ca.pem"
@@ -234,14 +234,16 @@ async def test_a_changed_authority_is_noticed_and_its_new_file_used_without_a_re
 
 
 @pytest.fixture
-def fast_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.mqtt.broker.BACKOFF_MAX_S", 0.2)
+    # A scripted broker does not close when we take leave; a real one does at once.
+    monkeypatch.setattr("adapters.mqtt.broker_link.FLUSH_S", 0.1)
 
 
 @needs_mosquitto
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_the_end_of_the_broker_is_survived(
-    broker: Mosquitto, tmp_path: Path, end: str, fast_backoff: None
+    broker: Mosquitto, tmp_path: Path, end: str, short_waits: None
 ) -> None:
     ingest = FakeIngest()
     async with running_client(broker.url, tmp_path, ingest):
@@ -256,7 +258,7 @@ async def test_the_end_of_the_broker_is_survived(
 
 
 @needs_mosquitto
-async def test_a_redelivery_never_overtakes_its_original(broker: Mosquitto, tmp_path: Path, fast_backoff: None) -> None:
+async def test_a_redelivery_never_overtakes_its_original(broker: Mosquitto, tmp_path: Path, short_waits: None) -> None:
     ingest = FakeIngest()
     ingest.gate.clear()
     async with running_client(broker.url, tmp_path, ingest):
@@ -273,7 +275,7 @@ async def test_a_redelivery_never_overtakes_its_original(broker: Mosquitto, tmp_
 
 
 @needs_mosquitto
-async def test_a_half_open_link_is_noticed_by_silence(broker: Mosquitto, tmp_path: Path, fast_backoff: None) -> None:
+async def test_a_half_open_link_is_noticed_by_silence(broker: Mosquitto, tmp_path: Path, short_waits: None) -> None:
     ingest, meter = FakeIngest(), RecordingMeter()
     async with running_client(broker.url, tmp_path, ingest, meter=meter, connect_timeout_s=1) as client:
         assert client._connection is not None
@@ -285,7 +287,7 @@ async def test_a_half_open_link_is_noticed_by_silence(broker: Mosquitto, tmp_pat
 
 
 @needs_mosquitto
-async def test_a_second_client_of_our_name_is_told(broker: Mosquitto, tmp_path: Path, fast_backoff: None) -> None:
+async def test_a_second_client_of_our_name_is_told(broker: Mosquitto, tmp_path: Path, short_waits: None) -> None:
     import paho.mqtt.client as mqtt
 
     async with running_client(broker.url, tmp_path, FakeIngest()) as client:
@@ -316,7 +318,7 @@ PUBLISH = b"\x32\x11\x00\x0ddevices/d1/r1\x00\x05"
         b"\xd0\x03abc",  # a PINGRESP with a body
     ],
 )
-async def test_the_network_thread_survives_what_is_no_mqtt(tmp_path: Path, poison: bytes, fast_backoff: None) -> None:
+async def test_the_network_thread_survives_what_is_no_mqtt(tmp_path: Path, poison: bytes, short_waits: None) -> None:
     meter, ingest = RecordingMeter(), FakeIngest()
     sane = CONNACK_ACCEPTED + GRANTED + PUBLISH
     with scripted((CONNACK_ACCEPTED + GRANTED, poison), sane) as broker:
@@ -325,7 +327,7 @@ async def test_the_network_thread_survives_what_is_no_mqtt(tmp_path: Path, poiso
     assert meter.counts("gateway_mqtt_broker_sessions_total", reason="protocol_error") == 1
 
 
-async def test_a_topic_that_is_no_utf8_is_taken_so_that_it_can_be_refused(tmp_path: Path) -> None:
+async def test_a_topic_that_is_no_utf8_is_taken_so_that_it_can_be_refused(tmp_path: Path, short_waits: None) -> None:
     ingest = FakeIngest()
     with scripted(CONNACK_ACCEPTED + GRANTED + b"\x32\x07\x00\x03a\xff\xfe\x00\x05") as broker:
         async with running_client(broker.url, tmp_path, ingest):
@@ -335,7 +337,7 @@ async def test_a_topic_that_is_no_utf8_is_taken_so_that_it_can_be_refused(tmp_pa
 
 @needs_mosquitto
 async def test_the_network_thread_survives_an_error_of_its_own(
-    broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_backoff: None
+    broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_waits: None
 ) -> None:
     ingest, meter = FakeIngest(), RecordingMeter()
     original = BrokerLink._on_message
