@@ -39,6 +39,8 @@ from gateway.vision.classifier import TfliteClassifier, load_classifier
 log = structlog.get_logger(__name__)
 
 # Together below Docker's 10 s, with room for the interpreter's own end.
+# A broker that does not answer must not hold back the banner of those that serve.
+FIRST_TRIES_S = 5.0
 ADAPTER_STOP_DEADLINE_S = 4.0
 CLASSIFIER_STOP_DEADLINE_S = 1.0
 JOURNAL_NAME = "in-work"
@@ -179,19 +181,19 @@ class App:
             await self.link.close()
 
     async def _start_adapters(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Start every enabled face under supervision and return when each had its first try."""
+        """Start every enabled face under supervision; return when each had its first try, or after FIRST_TRIES_S."""
         devices = build_adapters(self.settings, self._adapter_parts())
         admin = build_admin_face(self.settings, devices, metrics=self.metrics.exposition, health=self.health_detail)
-        self.adapters = [(adapter, self.health.part(adapter.name)) for adapter in devices]
-        if admin is not None:
-            # The operator's face does not count for readiness: devices are served without it.
-            self.adapters.append((admin, PartHealth(admin.name)))
+        faces = (*devices, *(() if admin is None else (admin,)))
+        self.adapters = [(adapter, self.health.part(adapter.name)) for adapter in faces]
         supervised, tried = [], []
         for adapter, part in self.adapters:
             first_try = asyncio.Event()
             tried.append(first_try.wait())
             supervised.append(tasks.create_task(self._keep_adapter(adapter, part, first_try), name=adapter.name))
-        await asyncio.gather(*tried)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_TRIES_S):
+                await asyncio.gather(*tried)
         return supervised
 
     def _adapter_parts(self) -> AdapterParts:
@@ -248,6 +250,7 @@ class App:
             "started_at": self.health.started_at.isoformat(),
             "ready": not self.health.obstacles(),
             "obstacles": list(self.health.obstacles()),
+            "troubles": list(self.health.troubles()),
             "model": {"name": model.name, "sha256": model.model_sha256, "runtime": model.runtime},
             "adapters": {name: where or "not serving" for name, where in self.faces()},
             "uplink": self.uplink(),

@@ -1,8 +1,9 @@
 """Whether the gateway can accept and commit, and the detail behind it.
 
-Ready means: the intake is open, the store took the last commit, and every
-enabled device adapter serves. The cloud never counts: months offline are
-normal. Alive is simply that the event loop answers.
+Ready means: the intake is open and the store took the last commit. The cloud
+never counts: months offline are normal. Nor does one adapter: a busy MQTT
+port, a broker that is down or a missing radio must not take the others' devices
+away; the health detail and the log name it. Alive is that the event loop answers.
 """
 
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Health:
 
     def obstacles(self) -> tuple[str, ...]:
         """Return why not ready, as slugs; empty means ready."""
-        found = list(self.intake_obstacles())
-        found += [f"{part.name}_{part.state}" for part in self.parts.values() if part.state is not PartState.SERVING]
-        return tuple(found)
+        return self.intake_obstacles()
+
+    def troubles(self) -> tuple[str, ...]:
+        """Return the adapters that do not serve, as slugs."""
+        return tuple(f"{p.name}_{p.state}" for p in self.parts.values() if p.state is not PartState.SERVING)

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a broker that reads along: what was delivered to the gateway, and what it acknowledged.
+"""A TCP proxy in front of a broker that reads along: what was delivered to the gateway, and what it answered.
 
 MQTT 3.1.1 without TLS. Payloads are remembered by their SHA-256. Survives both ends; each connection is its own.
 """
@@ -13,7 +13,7 @@ from typing import Self
 
 from adapters.mqtt.broker_framing import Framer
 
-_PUBLISH, _PUBACK, _DUP = 0x30, 0x40, 0x08
+_PUBLISH, _PUBACK, _PINGREQ, _DUP = 0x30, 0x40, 0xC0, 0x08
 _BODY_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -26,6 +26,7 @@ class MqttWitness:
         self._sockets: list[socket.socket] = []
         self.acknowledged: set[str] = set()
         self.redelivered: set[str] = set()
+        self.pings = 0
 
     @property
     def url(self) -> str:
@@ -93,6 +94,7 @@ class _Witnessed:
             while data := self._gateway.recv(65536):
                 framer.feed(data)
                 while (packet := framer.next_packet()) is not None:
+                    self._witness.pings += packet.command == _PINGREQ
                     if packet.command == _PUBACK:
                         self._witness.acknowledged.add(self._delivered[struct.unpack("!H", packet.body)[0]])
                 self._broker.sendall(data)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives import serialization
 
 from adapters.mqtt.broker_diagnosis import Lost
 from adapters.mqtt.broker_link import BrokerLink
@@ -210,6 +211,25 @@ async def test_tls_files_that_can_not_be_loaded(tmp_path: Path) -> None:
         lost = await refused_start("mqtts://127.0.0.1:1", tmp_path, ca_file=tmp_path / name)
         assert lost.reason == "tls_files_unusable"
         assert "mqtt.ca_file" in lost.cure
+
+
+async def test_an_encrypted_key_is_told_and_nobody_is_asked_on_the_terminal(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    ours = authority.issue_device("gw-1")
+    plain = serialization.load_pem_private_key(ours.key.read_bytes(), password=None)
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(
+        plain.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    files = {"ca_file": authority.ca_file, "certificate_file": ours.certificate, "key_file": encrypted}
+    lost = await refused_start("mqtts://127.0.0.1:1", tmp_path, **files)
+    assert lost.reason == "tls_files_unusable"
+    assert "not encrypted" in lost.cure
 
 
 @needs_mosquitto
