@@ -12,7 +12,7 @@ import pytest
 import requests
 
 ROUTES = ("/image", "/p/image/nostore", "/p/classify/iterations/i/image", "/v1/devices/cam/images")
-curl_needed = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+curl_needed = pytest.mark.skipif(shutil.which("curl") is None, reason="missing package: curl")
 
 
 def labels(document: dict[str, Any]) -> list[str]:
