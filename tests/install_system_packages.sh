@@ -5,7 +5,7 @@ set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
 # command:package
-for needed in curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus; do
+for needed in curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm; do
     command -v "${needed%%:*}" >/dev/null 2>&1 || missing="$missing ${needed##*:}"
 done
 [ -z "$missing" ] && exit 0
