@@ -4,8 +4,8 @@ glibc raises its threshold for mapping an allocation apart each time a mapped on
 twice that at the top of its heap: after some large uploads a gateway would hold them for ever. A threshold that is
 set stays. Too low a one is dear: memory that is mapped for each picture is zeroed page by page, which at 256 KiB
 cost a fifth of the CPU of a 1024x768 picture (13.0 against 10.8 ms; benchmarks/bare_classify.py with glibc's
-MALLOC_MMAP_THRESHOLD_). Measured with 12-megapixel photographs, eight at once, three times: kept afterwards 102 MiB,
-98 with 256 KiB, 182 with glibc's own thresholds.
+MALLOC_MMAP_THRESHOLD_). With 12-megapixel photographs, eight at once, three times, a gateway kept 102 MiB
+afterwards, and 98 with 256 KiB.
 """
 
 import ctypes
