@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.ports import Adapter, Clock, EventReader, Intake, Meter, Readiness
+from gateway.ports import Adapter, Clock, EventReader, Intake, Meter, Readiness, StatusSink
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class AdapterParts:
     version: str
     model_name: str
     labels: Sequence[str]
+    status: StatusSink
 
 
 def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
@@ -52,6 +53,7 @@ def _mqtt_listener(settings: Settings, parts: AdapterParts) -> Adapter | None:
     if not settings.mqtt.listen:
         return None
     from adapters.mqtt.listener import create_mqtt_listener
+    from adapters.mqtt.listener_status import reporting_to
 
     return create_mqtt_listener(
         settings=settings.mqtt,
@@ -60,6 +62,7 @@ def _mqtt_listener(settings: Settings, parts: AdapterParts) -> Adapter | None:
         meter=parts.meter,
         clock=parts.clock,
         data_dir=settings.gateway.data_dir,
+        on_status=reporting_to(parts.status),
     )
 
 

@@ -20,8 +20,11 @@ from adapters import AdapterParts, build_adapters, build_admin_face
 from gateway import __version__
 from gateway.clock import SystemClock
 from gateway.cloud.child_link import AzureIotHubLink
+from gateway.command_desk import CommandDesk
 from gateway.control import ControlServer, Handler
 from gateway.crash_journal import MappedCrashJournal
+from gateway.device_board import DeviceBoard, KnownDevice
+from gateway.device_commands import command_body, parse_device_command
 from gateway.forwarder import Forwarder
 from gateway.health import Health, PartHealth, PartState
 from gateway.intake import GatewayIntake, IntakeLimits
@@ -30,7 +33,7 @@ from gateway.machine import usable_cores
 from gateway.messages import Command
 from gateway.metrics import Metrics
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
-from gateway.ports import Adapter, CloudLink
+from gateway.ports import Adapter, CloudLink, CommandTarget
 from gateway.respawn import LAST_EXIT_VARIABLE, ended_by_native_crash
 from gateway.settings import Settings
 from gateway.supervisor import keep_running, serve_adapter
@@ -54,6 +57,8 @@ class App:
     classifier: TfliteClassifier
     intake: GatewayIntake
     health: Health
+    board: DeviceBoard
+    commands: CommandDesk
     link: CloudLink | None = None
     forwarder: Forwarder | None = None
 
@@ -76,6 +81,7 @@ class App:
                 control = ControlServer(self.settings.gateway.data_dir, self._control_handlers())
                 await control.start()
                 self.intake.open()
+                inner += self._start_desks(tasks)
                 outer = await self._start_adapters(tasks)
                 await on_ready(self)
                 await self._until_stopped(stop)
@@ -121,6 +127,7 @@ class App:
         )
         stack.push_async_callback(asyncio.to_thread, self.classifier.close, CLASSIFIER_STOP_DEADLINE_S)
         self.intake = self._build_intake(journal)
+        self._build_desks()
         self.health = Health(intake_obstacles=self.intake.obstacles, started_at=self.clock.now())
 
     async def _accuse(self, journal: MappedCrashJournal) -> None:
@@ -157,7 +164,7 @@ class App:
             gateway_id=settings.gateway.id,
             clock=self.clock,
             meter=self.metrics,
-            on_command=self._keep_command,
+            on_command=self.commands.take,
         )
         forwarder = self.forwarder = Forwarder(
             queue=self.outbox,
@@ -172,9 +179,32 @@ class App:
         supervised = keep_running("forwarder", forwarder.run, clock=self.clock, rng=self._rng)
         return [tasks.create_task(supervised, name="forwarder")]
 
-    async def _keep_command(self, command: Command) -> None:
-        new = await self.outbox.store_command(command)
-        log.info("command_received", command_id=command.command_id, new=new)
+    def _build_desks(self) -> None:
+        settings = self.settings
+        self.board = DeviceBoard(
+            intake=self.intake, events=settings.devices.status_events, clock=self.clock, meter=self.metrics
+        )
+        self.commands = CommandDesk(
+            store=self.outbox,
+            intake=self.intake,
+            targets=self._command_targets,
+            gateway_id=settings.gateway.id,
+            keep_s=settings.devices.command_keep_s,
+            clock=self.clock,
+            meter=self.metrics,
+        )
+
+    def _start_desks(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        desks = {"commands": self.commands.run, "devices": self.board.run}
+        return [
+            tasks.create_task(keep_running(name, run, clock=self.clock, rng=self._rng), name=name)
+            for name, run in desks.items()
+        ]
+
+    def _command_targets(self) -> Sequence[CommandTarget]:
+        """Return the serving faces that can tell devices something, in the order of adapters.FACTORIES."""
+        serving = (adapter for adapter, part in self.adapters if part.state is PartState.SERVING)
+        return tuple(adapter for adapter in serving if isinstance(adapter, CommandTarget))
 
     async def _close_link(self) -> None:
         if self.link is not None:
@@ -206,6 +236,7 @@ class App:
             version=__version__,
             model_name=self.classifier.model.name,
             labels=self.classifier.description.labels,
+            status=self.board,
         )
 
     async def _keep_adapter(self, adapter: Adapter, part: PartHealth, tried: asyncio.Event) -> None:
@@ -239,7 +270,18 @@ class App:
             count = await self.outbox.requeue(None if sequences is None else tuple(int(s) for s in sequences))
             return {"requeued": count}
 
-        return {"status": status, "requeue": requeue}
+        async def devices(_: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"devices": [_device_row(known) for known in self.board.devices()]}
+
+        async def command(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            command_id = str(uuid6.uuid7())
+            body = command_body(arguments["device_id"], arguments["command"], arguments.get("value"))
+            given = Command(command_id=command_id, received_at=self.clock.now(), body=body, properties={})
+            parse_device_command(given)
+            await self.commands.take(given)
+            return {"command_id": command_id}
+
+        return {"status": status, "requeue": requeue, "devices": devices, "command": command}
 
     def health_detail(self) -> Mapping[str, Any]:
         """Return the standing of every part, as a JSON object for people and machines."""
@@ -274,6 +316,17 @@ class App:
             "since": _iso(status.since),
             "last_acknowledged_at": _iso(status.last_acknowledged_at),
         }
+
+
+def _device_row(known: KnownDevice) -> Mapping[str, Any]:
+    status = known.status
+    return {
+        "device_id": status.device_id,
+        "transport": status.transport,
+        "state": status.state,
+        "since": known.since.isoformat(),
+        "detail": status.detail,
+    }
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

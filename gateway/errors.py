@@ -73,6 +73,14 @@ class RequestInvalid(Rejected):
     http_status = 400
 
 
+class CommandInvalid(GatewayError):
+    """A cloud-to-device message that no device can be told; ``str(error)`` says what is wrong and how to mend it."""
+
+
+class CommandUnknown(GatewayError):
+    """The device is here and knows no such command."""
+
+
 class SubmissionIdReused(Rejected):
     reason = "submission_id_reused"
     http_status = 422

@@ -17,6 +17,7 @@ class Transport(StrEnum):
     MQTT = "mqtt"
     BLE = "ble"
     CAMERA_PULL = "camera_pull"
+    GATEWAY = "gateway"  # what the gateway itself has to tell: outcomes of commands, devices that come and go
 
 
 class Kind(StrEnum):
@@ -250,6 +251,36 @@ class Command:
     received_at: datetime
     body: bytes
     properties: Mapping[str, str]
+
+
+class CommandState(StrEnum):
+    """The life of a cloud-to-device message: waiting → told | expired | invalid."""
+
+    WAITING = "waiting"
+    TOLD = "told"
+    EXPIRED = "expired"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCommand:
+    """What a device shall do: ``name`` (photo, interval, ...) with an optional number and an optional JSON document."""
+
+    command_id: str
+    device_id: str
+    name: str
+    value: int | None = None
+    payload_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus:
+    """That a device came or went. ``detail`` is why, or its last will, as text; bounded."""
+
+    device_id: str
+    transport: Transport
+    state: Literal["online", "offline", "lost", "silent"]
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,12 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_unavailable_total": Declaration(
         "counter", "What devices were asked to send again later, by reason", ("transport", "reason")
     ),
+    "gateway_commands_total": Declaration(
+        "counter", "Commands for devices by outcome: told, expired, invalid", ("outcome",)
+    ),
+    "gateway_device_changes_total": Declaration(
+        "counter", "Devices that came or went: online, offline, lost, silent", ("transport", "state")
+    ),
     "gateway_submit_seconds": Declaration(
         "histogram", "From a complete submission to its receipt", ("transport", "kind")
     ),

@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.messages import (
     Classification,
     CloudMessage,
     Command,
+    CommandState,
+    DeviceCommand,
+    DeviceStatus,
     Event,
     EventDraft,
     Image,
@@ -98,6 +101,24 @@ class Adapter(Protocol):
         """Return where it listens, for the start banner; an empty string if it does not."""
 
 
+@runtime_checkable
+class CommandTarget(Protocol):
+    """A face that can tell devices something."""
+
+    async def tell(self, command: DeviceCommand) -> bool:
+        """Return True when the device was told, or its session keeps the command for it; False if it is not here now.
+
+        Raises CommandUnknown when the device is here and can't be told that.
+        """
+
+
+class StatusSink(Protocol):
+    """Hears of devices that come and go."""
+
+    def note(self, status: DeviceStatus) -> None:
+        """Take note. Returns at once and never raises."""
+
+
 class Readiness(Protocol):
     """Whether the gateway can accept and commit. Never depends on the cloud."""
 
@@ -174,6 +195,12 @@ class CommandStore(Protocol):
 
     async def store_command(self, command: Command) -> bool:
         """Return when on disk; False if a command of that id was there already."""
+
+    async def waiting_commands(self, *, limit: int) -> tuple[Command, ...]:
+        """Return commands that have no outcome yet, oldest first."""
+
+    async def settle_command(self, command_id: str, outcome: CommandState, detail: str) -> None:
+        """Return when the outcome is on disk. Raises DiskUnavailable."""
 
 
 # --- cloud --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from adapters.mqtt import replies
 from adapters.mqtt.broker_budget import Budget
 from adapters.mqtt.broker_carrier import Carrier
 from adapters.mqtt.broker_diagnosis import Lost
@@ -23,7 +24,9 @@ from adapters.mqtt.broker_link import FINISHED, BrokerLink, Delivered, Reply
 from adapters.mqtt.broker_options import BrokerOptions, broker_options
 from adapters.mqtt.broker_session import SessionFile
 from adapters.mqtt.contract import Ingest, Later
+from adapters.mqtt.topics import commands_topic
 from gateway.errors import AdapterUnavailable
+from gateway.messages import DeviceCommand
 from gateway.ports import Adapter, Clock, Meter
 from gateway.settings import LimitsSettings, MqttSettings
 
@@ -155,6 +158,14 @@ class MqttBrokerClient:
     def describe(self) -> str:
         """Return which broker, and whether it has us."""
         return self.options.url if self._connected else f"{self.options.url} (not connected)"
+
+    async def tell(self, command: DeviceCommand) -> bool:
+        """Return whether the broker was handed the command. Whether the device listens there, no broker says."""
+        connection = self._connection
+        if connection is None or not self._connected:
+            return False
+        connection.link.send([Reply(commands_topic(command.device_id), replies.command(command))], [])
+        return True
 
     # --- connections, one after the other -------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from adapters.mqtt import replies
 from adapters.mqtt.connection_events import ConnectionLimits
 from adapters.mqtt.contract import Ingest
 from adapters.mqtt.listener_budget import ByteBudget
@@ -22,7 +23,9 @@ from adapters.mqtt.listener_registry import Registry
 from adapters.mqtt.listener_socket import bind, tls_context
 from adapters.mqtt.listener_status import OnStatus
 from adapters.mqtt.sessions_file import FILE_NAME
+from adapters.mqtt.topics import commands_topic
 from gateway.errors import AdapterUnavailable
+from gateway.messages import DeviceCommand
 from gateway.ports import Clock, Meter
 from gateway.settings import LimitsSettings, MqttSettings
 
@@ -167,6 +170,11 @@ class MqttListener:
     def deliver(self, topic: str, payload: bytes, *, qos: int = 1) -> int:
         """Tell the devices that subscribed to ``topic``, now or when they return; return how many there are."""
         return self._registry.deliver(topic, payload, qos)
+
+    async def tell(self, command: DeviceCommand) -> bool:
+        """Return whether the device has subscribed to its commands, so that it hears this one now or on its return."""
+        topic = commands_topic(command.device_id)
+        return self._registry.deliver(topic, replies.command(command), qos=1) > 0
 
     async def _keep_watch(self) -> None:
         """Twice a second: who is late, which sessions are over, what must be told unasked."""

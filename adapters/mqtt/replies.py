@@ -1,4 +1,4 @@
-"""What a device reads on its results topic: one compact JSON object, bounded. Pure.
+"""What a device reads on its results and commands topics: one compact JSON object, bounded. Pure.
 
 Its fields are those of the HTTP answers (docs/PROTOCOLS.md), with ``status`` and the topic that is answered.
 """
@@ -8,7 +8,7 @@ from datetime import datetime
 
 from adapters.mqtt.chunks import Dropped, PictureKey
 from adapters.mqtt.contract import Refused
-from gateway.messages import Classification, Receipt
+from gateway.messages import Classification, DeviceCommand, Receipt
 
 # Devices parse this in small buffers: a model of a thousand classes tells its most likely.
 PREDICTIONS_MAX = 10
@@ -72,6 +72,18 @@ def dropped(notice: Dropped) -> bytes:
             "reason": notice.reason,
             "detail": _short(notice.detail),
             "hint": "send all chunks of this picture again",
+        }
+    )
+
+
+def command(told: DeviceCommand) -> bytes:
+    """Return what the device shall do. ``command_id`` lets it recognise a repetition."""
+    return _encoded(
+        {
+            "command_id": told.command_id,
+            "command": told.name,
+            **({} if told.value is None else {"value": told.value}),
+            **({} if told.payload_json is None else {"payload": json.loads(told.payload_json)}),
         }
     )
 

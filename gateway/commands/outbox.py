@@ -10,6 +10,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
+from gateway.commands.tables import table
 from gateway.errors import OperatorError
 from gateway.messages import Classification, Event, EventState, OutboxState
 
@@ -31,7 +32,7 @@ def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonO
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    _table(("", ""), [(key.replace("_", " "), "" if value is None else str(value)) for key, value in facts.items()])
+    table(("", ""), [(key.replace("_", " "), "" if value is None else str(value)) for key, value in facts.items()])
 
 
 @app.command("list")
@@ -61,7 +62,7 @@ def list_(
         for event in events:
             typer.echo(inspection.event_json(event))
         return
-    _table(
+    table(
         ("sequence", "received at", "device", "result", "state"),
         [
             (
@@ -186,16 +187,4 @@ def _print_rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, as_js
         for row in rows:
             typer.echo(json.dumps(dict(zip(head, row, strict=True))))
     else:
-        _table(head, rows)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*head, show_header=any(head), box=None, pad_edge=False)
-    for row in rows:
-        # Text, not markup: what devices sent is shown as it is.
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        table(head, rows)

@@ -103,6 +103,15 @@ def show_event(data_dir: Path, which: str | int) -> Event:
     )
 
 
+def command_outcome(data_dir: Path, command_id: str) -> tuple[str, str]:
+    """Return the state of a command (waiting, told, expired, invalid) and why. Raises OperatorError if unknown."""
+    with _reading(data_dir) as database:
+        rows = list(database.table("commands").rows_where("command_id = ?", [command_id]))
+    if not rows:
+        raise OperatorError(f"no command {command_id} in {data_dir / DATABASE_NAME}")
+    return str(rows[0]["state"]), str(rows[0]["outcome_detail"])
+
+
 def list_refusals(data_dir: Path, *, limit: int = 20) -> Iterator[Refusal]:
     """Yield up to ``limit`` refusals, newest first."""
     with _reading(data_dir) as database:

@@ -33,6 +33,8 @@ class Queries:
     insert_refusal: str
     delete_oldest_refusals: str
     insert_command: str
+    select_waiting_commands: str
+    settle_command: str
     count_crash: str
     select_crash_suspects: str
     forget_crash_suspects: str

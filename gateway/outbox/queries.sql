@@ -108,6 +108,12 @@ DELETE FROM refusals WHERE refusal_id IN (SELECT refusal_id FROM refusals ORDER 
 -- name: insert_command
 INSERT OR IGNORE INTO commands (command_id, received_at, body, properties) VALUES (?, ?, ?, ?);
 
+-- name: select_waiting_commands
+SELECT command_id, received_at, body, properties FROM commands WHERE state = 'waiting' ORDER BY rowid LIMIT ?;
+
+-- name: settle_command
+UPDATE commands SET state = ?, outcome_detail = ? WHERE command_id = ? AND state = 'waiting';
+
 -- name: count_crash
 INSERT INTO crash_suspects (payload_sha256, crashes, last_at) VALUES (?, 1, ?)
 ON CONFLICT (payload_sha256) DO UPDATE SET crashes = crashes + 1, last_at = excluded.last_at;

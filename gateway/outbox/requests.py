@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar
 
 from gateway.errors import OutboxFull, SubmissionIdReused
-from gateway.messages import Command, EventDraft, EventState, IdReuse, Receipt, Refusal
+from gateway.messages import Command, CommandState, EventDraft, EventState, IdReuse, Receipt, Refusal
 from gateway.outbox.lifecycle import step
 from gateway.outbox.pruning import Keeping, make_room, prune
 from gateway.outbox.rows import (
@@ -238,6 +238,22 @@ class StoreCommand:
         properties = json.dumps(dict(command.properties), ensure_ascii=False)
         row: Row = (command.command_id, time_text(command.received_at), command.body, properties)
         return bool(transaction.connection.execute(transaction.queries.insert_command, row).rowcount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleCommand:
+    """What came of a cloud-to-device message. The first outcome stays."""
+
+    failpoint: ClassVar[str] = "settle_command"
+    takes_space: ClassVar[bool] = False
+    command_id: str
+    outcome: CommandState
+    detail: str
+
+    def apply(self, transaction: Transaction) -> None:
+        """Note the outcome."""
+        row: Row = (self.outcome, _storable(self.detail), self.command_id)
+        transaction.connection.execute(transaction.queries.settle_command, row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.messages import (
     Classification,
+    Command,
     CommittedItem,
     Event,
     EventDraft,
@@ -183,3 +184,10 @@ def array_item(item_text: str) -> tuple[str, int] | None:
     if not slash or not number.isascii() or not number.isdigit() or str(int(number)) != number:
         return None
     return array_id, int(number)
+
+
+def command_from_row(row: Row) -> Command:
+    """Return the command of a row of ``select_waiting_commands``."""
+    return Command(
+        command_id=row[0], received_at=datetime.fromisoformat(row[1]), body=row[2], properties=json.loads(row[3])
+    )

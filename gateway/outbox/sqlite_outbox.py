@@ -14,7 +14,17 @@ from pathlib import Path
 
 import structlog
 
-from gateway.messages import Command, Event, EventDraft, EventState, OutboxState, Receipt, Refusal, Tombstone
+from gateway.messages import (
+    Command,
+    CommandState,
+    Event,
+    EventDraft,
+    EventState,
+    OutboxState,
+    Receipt,
+    Refusal,
+    Tombstone,
+)
 from gateway.outbox.files import DirectoryLock, prepare_directory
 from gateway.outbox.ledger import Ledger
 from gateway.outbox.opening import open_store
@@ -28,11 +38,13 @@ from gateway.outbox.requests import (
     RecordCrash,
     RecordRefusal,
     Requeue,
+    SettleCommand,
     StoreCommand,
 )
 from gateway.outbox.rows import (
     Row,
     array_item,
+    command_from_row,
     event_from_row,
     receipt_from_rows,
     rows_with_payload,
@@ -212,6 +224,16 @@ class SqliteOutbox:
     async def store_command(self, command: Command) -> bool:
         """Return when on disk; False if it was there already."""
         return await self._writer.submit(StoreCommand(command=command))
+
+    async def waiting_commands(self, *, limit: int) -> tuple[Command, ...]:
+        """Return commands without an outcome, oldest first."""
+        return await self._reader.rows(
+            self._queries.select_waiting_commands, (limit,), lambda rows: tuple(map(command_from_row, rows))
+        )
+
+    async def settle_command(self, command_id: str, outcome: CommandState, detail: str) -> None:
+        """Return when the outcome is on disk."""
+        await self._writer.submit(SettleCommand(command_id=command_id, outcome=outcome, detail=detail))
 
     # --- for the operator and the composition root ----------------------------------------------------
 

@@ -191,6 +191,23 @@ class HttpSettings(Section):
     url_fetch: UrlFetchSettings = UrlFetchSettings()
 
 
+class DevicesSettings(Section):
+    """What devices are told, and what is told of them."""
+
+    command_keep_s: float = Field(
+        default=600,
+        gt=0,
+        le=2_592_000,
+        description="Seconds that a command waits for its device. An order to take a photo now is wrong in an hour; a "
+        "sensor that sleeps for 5 minutes still hears it.",
+    )
+    status_events: bool = Field(
+        default=False,
+        description="Whether a device that connects, leaves or is lost is an event for the cloud. Off: a device on "
+        "weak Wi-Fi makes hundreds a day. `gateway devices list` tells either way.",
+    )
+
+
 class AdminSettings(Section):
     """The face towards operators: /metrics, API docs, health detail. Apart from the devices' on purpose."""
 
@@ -344,6 +361,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings = MqttSettings()
     ble: BleSettings = BleSettings()
+    devices: DevicesSettings = DevicesSettings()
     admin: AdminSettings = AdminSettings()
     outbox: OutboxSettings = OutboxSettings()
     cloud: CloudSettings = CloudSettings()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters import AdapterParts, build_adapters
+from gateway.device_board import DeviceBoard
 from gateway.settings import load_settings
 from tests.fakes.intake import FakeIntake, FakeReadiness, RecordingMeter
 
@@ -22,6 +23,7 @@ def faces(folder: Path, **settings: str) -> set[str]:
         version="0",
         model_name="fruit",
         labels=("ripe",),
+        status=DeviceBoard(intake=intake, events=False, clock=intake.clock, meter=RecordingMeter()),
     )
     built = build_adapters(load_settings(None, {}, overrides, folder), parts)
     return {type(adapter).__name__ for adapter in built} - {"HttpAdapter"}
