@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.ble.image1 import StatusCode
-from tests.fakes.bluez.cameras import GatewayImage1Camera
-from tests.fakes.bluez.private_bus import needs_dbus_daemon
-from tests.fakes.bluez.site import ble_site, until
+from tests.fakes.ble_site import Image1Device, ble_site, image1_device, needs_dbus_daemon, until
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.ledger import assert_gap_free, stored
 from tests.fakes.pictures import small_picture
@@ -23,21 +20,20 @@ pytestmark = needs_dbus_daemon
 
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "8"))
 PER_ROUND = 3
-ADDRESS = "AA:BB:CC:DD:EE:01"
 
 
-def on_disk(camera: GatewayImage1Camera) -> set[str]:
-    return {str(status.transfer_id) for status in camera.statuses if status.code == StatusCode.ON_DISK}
+def on_disk(device: Image1Device) -> set[str]:
+    return {str(one) for one in device.firmware.on_disk}
 
 
-async def _picture_on_its_way(camera: GatewayImage1Camera) -> None:
-    before = camera.sent_chunks
-    await until(lambda: camera.sent_chunks > before, "a picture on its way")
+async def _picture_on_its_way(device: Image1Device) -> None:
+    before = device.firmware.sent_chunks
+    await until(lambda: device.firmware.sent_chunks > before, "a picture on its way")
 
 
-async def _commit(camera: GatewayImage1Camera) -> None:
-    before = len(on_disk(camera))
-    await until(lambda: len(on_disk(camera)) > before, "a commit")
+async def _commit(device: Image1Device) -> None:
+    before = len(on_disk(device))
+    await until(lambda: len(on_disk(device)) > before, "a commit")
 
 
 @pytest.mark.timeout(120 + 30 * ROUNDS)
@@ -46,24 +42,24 @@ async def test_every_picture_is_one_event_whenever_the_gateway_is_killed(tmp_pat
     environment = {"GATEWAY_BLE__ENABLED": "true", "GATEWAY_BLE__UNLISTED_CAMERAS": "true"}
     async with ble_site(tmp_path) as site:
         # Slow enough that a kill meets pictures on their way: some 40 notifications each.
-        camera = GatewayImage1Camera(address=ADDRESS, mtu=23, pause_s=0.003)
-        site.bluez.add(camera)
+        device = image1_device(mtu=23, pause_s=0.003)
+        site.bluez.add(device.camera)
         gateway = GatewayProcess(tmp_path / "data", environment=environment)
         cut = 0
         for number in range(ROUNDS):
             await asyncio.to_thread(gateway.start)
             for one in range(PER_ROUND):
-                camera.offer(1 + number * PER_ROUND + one, small_picture(number * PER_ROUND + one))
-            await (_picture_on_its_way(camera) if number % 2 else _commit(camera))
+                device.offer(1 + number * PER_ROUND + one, small_picture(number * PER_ROUND + one))
+            await (_picture_on_its_way(device) if number % 2 else _commit(device))
             await asyncio.sleep(rng.random() * 0.1 if number % 2 else 0)
-            cut += bool(camera.queue)
+            cut += bool(device.firmware.kept)
             await asyncio.to_thread(gateway.kill)
-            assert on_disk(camera) <= set(stored(tmp_path / "data"))
+            assert on_disk(device) <= set(stored(tmp_path / "data"))
         await asyncio.to_thread(gateway.start)
-        await until(lambda: not camera.queue, "the rest")
+        await until(lambda: not device.firmware.kept, "the rest")
         await asyncio.to_thread(gateway.stop)
     offered = {str(number) for number in range(1, 1 + ROUNDS * PER_ROUND)}
     events = stored(tmp_path / "data")
-    assert set(events) == on_disk(camera) == offered
+    assert set(events) == on_disk(device) == offered
     assert_gap_free(events.values())
     assert cut >= ROUNDS // 2, "most kills hit a picture on its way"

@@ -8,14 +8,13 @@ import pytest
 
 from adapters.ble.adapter import BleAdapter
 from gateway.errors import AdapterUnavailable, IntakeFull, OutboxFull
-from tests.fakes.bluez.cameras import OpenGlassCamera
-from tests.fakes.bluez.faults import FAILED, IN_PROGRESS, Fault
-from tests.fakes.bluez.private_bus import needs_dbus_daemon
-from tests.fakes.bluez.site import BleSite, ble_site, jpeg, until
+from gateway.simulators.bluez.camera import SimulatedCamera
+from gateway.simulators.bluez.faults import FAILED, IN_PROGRESS, Fault
+from tests.fakes.ble_site import BleSite, ble_site, camera_of, jpeg, needs_dbus_daemon, until
 
 pytestmark = needs_dbus_daemon
 
-ADDRESS = "AA:BB:CC:DD:EE:01"
+PICTURE = jpeg(20_000)
 
 
 @pytest.fixture
@@ -24,15 +23,15 @@ async def site(tmp_path: Path) -> AsyncIterator[BleSite]:
         yield made
 
 
-def camera_at(site: BleSite, size: int = 20_000) -> OpenGlassCamera:
-    camera = OpenGlassCamera(address=ADDRESS, picture=jpeg(size))
+def camera_at(site: BleSite) -> SimulatedCamera:
+    camera = camera_of("openglass", PICTURE)
     site.bluez.add(camera)
     return camera
 
 
-async def picture_arrives(site: BleSite, camera: OpenGlassCamera) -> None:
+async def picture_arrives(site: BleSite) -> None:
     await until(lambda: bool(site.intake.events), "a picture")
-    assert set(site.pictures()) == {camera.picture}
+    assert set(site.pictures()) == {PICTURE}
 
 
 async def failure(adapter: BleAdapter) -> str:
@@ -50,16 +49,16 @@ async def test_link_dropped_in_a_picture_is_made_again_and_the_picture_taken_aga
     camera = camera_at(site)
     site.bluez.faults.drop_after = 40
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     assert camera.links == 2
     assert site.outcome("gap") == 1
 
 
 async def test_reconnecting_does_not_double_notifications(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     site.bluez.faults.drop_after = 40
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
         assert site.bluez.notify_clients == 1
 
 
@@ -67,7 +66,7 @@ async def test_doubled_notifications_make_one_whole_picture(site: BleSite) -> No
     camera = camera_at(site)
     site.bluez.faults.double = True
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     assert len(site.intake.events) == camera.photos
 
 
@@ -75,16 +74,16 @@ async def test_lost_notification_is_counted_and_the_photo_taken_again(site: BleS
     camera = camera_at(site)
     site.bluez.faults.lose = {17}
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     assert camera.photos == 2
     assert site.outcome("gap") == 1
 
 
 async def test_camera_that_goes_silent_in_a_picture_is_counted_and_asked_again(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     site.bluez.faults.lose = set(range(50, 102))
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     assert site.outcome("idle_timeout") == 1
 
 
@@ -94,21 +93,21 @@ async def test_camera_that_goes_silent_in_a_picture_is_counted_and_asked_again(s
 @pytest.mark.parametrize("method", ["Connect", "StartNotify", "WriteValue"])
 @pytest.mark.parametrize("fault", [Fault(error=FAILED), Fault(hang=True)], ids=["fails", "hangs"])
 async def test_call_that_goes_wrong_costs_one_connection(site: BleSite, method: str, fault: Fault) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     site.bluez.faults.add(method, fault)
     async with site.serving(connect_timeout_s=0.5, gatt_timeout_s=0.5):
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
         assert site.bluez.links == 1
         assert site.bluez.notify_clients == 1
     assert site.bluez.links == 0
 
 
 async def test_stopping_ends_although_bluetoothd_answers_no_disconnect(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     before = asyncio.all_tasks()
     adapter = site.adapter()
     await adapter.start()
-    await picture_arrives(site, camera)
+    await picture_arrives(site)
     site.bluez.faults.always["Disconnect"] = Fault(hang=True)
     async with asyncio.timeout(20):
         await adapter.stop(1)
@@ -117,20 +116,20 @@ async def test_stopping_ends_although_bluetoothd_answers_no_disconnect(site: Ble
 
 
 async def test_stopped_adapter_leaves_no_task_and_no_link(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     left = {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("ble")}
     assert left == set()
     assert site.bluez.links == site.bluez.notify_clients == 0
-    assert site.bluez.discovering == set()
+    assert not site.bluez.discovering
 
 
 async def test_link_that_a_killed_gateway_left_is_taken_over(site: BleSite) -> None:
     camera = camera_at(site)
     site.bluez.leave_linked(camera)
     async with site.serving():
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     assert camera.links == 1, "nobody connected anew"
 
 
@@ -145,7 +144,7 @@ async def test_picture_is_held_while_the_intake_is_full(site: BleSite) -> None:
             lambda: bool(site.meter.counts("gateway_unavailable_total", transport="ble", reason="intake_full")), "later"
         )
         site.intake.closed = None
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     assert camera.photos == 1
     assert site.outcome("committed") == 1
 
@@ -161,18 +160,18 @@ async def test_picture_that_the_intake_refuses_is_counted(site: BleSite) -> None
 # --- BlueZ, its bus, the adapter ----------------------------------------------------------------------
 
 
-async def serves_again(site: BleSite, adapter: BleAdapter, camera: OpenGlassCamera) -> None:
+async def serves_again(site: BleSite, adapter: BleAdapter) -> None:
     site.intake.events.clear()
     await adapter.start()
     try:
-        await picture_arrives(site, camera)
+        await picture_arrives(site)
     finally:
         await adapter.stop(5)
 
 
 async def test_no_bus_is_told_with_the_cure_and_served_once_it_is_there(tmp_path: Path) -> None:
     async with ble_site(tmp_path) as site:
-        camera = camera_at(site)
+        camera_at(site)
         await site.bluez.stop()
         await site.bus.kill()
         adapter = site.adapter()
@@ -181,7 +180,7 @@ async def test_no_bus_is_told_with_the_cure_and_served_once_it_is_there(tmp_path
         await adapter.stop(1)
         await site.bus.start()
         await site.bluez.start()
-        await serves_again(site, adapter, camera)
+        await serves_again(site, adapter)
 
 
 async def test_no_bluetoothd_is_told_with_the_cure(site: BleSite) -> None:
@@ -191,13 +190,13 @@ async def test_no_bluetoothd_is_told_with_the_cure(site: BleSite) -> None:
 
 
 async def test_no_adapter_is_told_and_served_once_it_is_plugged_in(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     site.bluez.unplug()
     adapter = site.adapter()
     with pytest.raises(AdapterUnavailable, match="no Bluetooth adapter"):
         await adapter.start()
     site.bluez.plug_in()
-    await serves_again(site, adapter, camera)
+    await serves_again(site, adapter)
 
 
 async def test_adapter_that_is_not_there_by_name_is_told(site: BleSite) -> None:
@@ -213,16 +212,16 @@ async def test_refused_bus_is_told_with_the_group(site: BleSite) -> None:
 
 
 async def test_power_off_ends_the_adapter_and_power_on_serves_again(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     adapter = site.adapter()
     await adapter.start()
-    await picture_arrives(site, camera)
-    site.bluez.set_powered(False)
+    await picture_arrives(site)
+    site.bluez.set_powered(powered=False)
     assert "bluetoothctl power on" in await failure(adapter)
     with pytest.raises(AdapterUnavailable, match="switched off"):
         await adapter.start()
-    site.bluez.set_powered(True)
-    await serves_again(site, adapter, camera)
+    site.bluez.set_powered(powered=True)
+    await serves_again(site, adapter)
 
 
 async def test_unplugged_adapter_ends_the_adapter(site: BleSite) -> None:
@@ -234,27 +233,27 @@ async def test_unplugged_adapter_ends_the_adapter(site: BleSite) -> None:
 
 
 async def test_restart_of_bluetoothd_is_seen_and_survived(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     adapter = site.adapter()
     await adapter.start()
-    await picture_arrives(site, camera)
+    await picture_arrives(site)
     await site.bluez.stop()
     assert "bluetoothd" in await failure(adapter)
     await site.bluez.start()
-    await serves_again(site, adapter, camera)
+    await serves_again(site, adapter)
 
 
 async def test_dead_bus_is_seen_and_survived(site: BleSite) -> None:
-    camera = camera_at(site)
+    camera_at(site)
     adapter = site.adapter()
     await adapter.start()
-    await picture_arrives(site, camera)
+    await picture_arrives(site)
     await site.bus.kill()
     assert "D-Bus" in await failure(adapter)
     await site.bluez.stop()
     await site.bus.start()
     await site.bluez.start()
-    await serves_again(site, adapter, camera)
+    await serves_again(site, adapter)
 
 
 # --- the ladder ---------------------------------------------------------------------------------------
@@ -264,14 +263,14 @@ async def test_scan_that_another_program_blocks_leads_to_a_power_cycle(site: Ble
     camera = camera_at(site)
     adapter = site.adapter(scan_silent_max_s=5)
     await adapter.start()
-    await picture_arrives(site, camera)
-    site.bluez.drop(site.bluez.path(camera))
+    await picture_arrives(site)
+    site.bluez.drop(camera)
     site.bluez.faults.mute = True
     site.bluez.faults.add("StartDiscovery", *[Fault(error=IN_PROGRESS)] * 2)
     await until(lambda: site.rung("power_cycle") == 1, "the second rung")
     site.bluez.faults.mute = False
     site.intake.events.clear()
-    await picture_arrives(site, camera)
+    await picture_arrives(site)
     await adapter.stop(5)
     assert site.rung("new_scanner") == 2
     assert site.bluez.powered
@@ -281,11 +280,11 @@ async def test_scan_that_another_program_blocks_leads_to_a_power_cycle(site: Ble
 
 
 async def test_more_cameras_than_connections_take_fair_turns(site: BleSite) -> None:
-    cameras = [OpenGlassCamera(address=f"AA:BB:CC:DD:EE:{n:02X}", picture=jpeg(5_000, n)) for n in range(7)]
+    cameras = [camera_of("openglass", jpeg(5_000, n), address=f"AA:BB:CC:DD:EE:{n:02X}") for n in range(7)]
     site.bluez.add(*cameras)
     async with site.serving(connections_max=2):
         await until(lambda: all(camera.photos >= 2 for camera in cameras), "two turns each")
         most, least = max(camera.photos for camera in cameras), min(camera.photos for camera in cameras)
     assert site.bluez.links_high <= 2
     assert most - least <= 2
-    assert {camera.picture for camera in cameras} == set(site.pictures())
+    assert {jpeg(5_000, n) for n in range(7)} == set(site.pictures())

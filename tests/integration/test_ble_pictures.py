@@ -2,28 +2,32 @@
 
 import io
 from collections.abc import AsyncIterator
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 from PIL import Image as Pillow
 
-from adapters.ble.image1 import CommandCode, Content, StatusCode
+from adapters.ble.image1 import CommandCode, StatusCode
 from gateway.errors import IntakeFull
 from gateway.messages import Readings, Transport
-from tests.fakes.bluez.cameras import (
-    CafebabeCamera,
-    Camera,
-    GatewayImage1Camera,
-    JpegStreamCamera,
-    NordicItsCamera,
-    OpenGlassCamera,
+from gateway.simulators.bluez.camera import SimulatedCamera
+from gateway.simulators.devices.ble_cameras import OmiGlassCamera
+from gateway.simulators.devices.ble_image1_camera import READING
+from tests.fakes.ble_site import (
+    ADDRESS,
+    BleSite,
+    Image1Device,
+    ble_site,
+    camera_of,
+    image1_device,
+    jpeg,
+    needs_dbus_daemon,
+    until,
 )
-from tests.fakes.bluez.private_bus import needs_dbus_daemon
-from tests.fakes.bluez.site import BleSite, ble_site, jpeg, until
 
 pytestmark = needs_dbus_daemon
 
-ADDRESS = "AA:BB:CC:DD:EE:01"
 PICTURE = jpeg(40_000)
 
 
@@ -33,19 +37,19 @@ async def site(tmp_path: Path) -> AsyncIterator[BleSite]:
         yield made
 
 
-def image1_camera(site: BleSite, *, mtu: int = 247) -> GatewayImage1Camera:
-    camera = GatewayImage1Camera(address=ADDRESS, mtu=mtu)
-    site.bluez.add(camera)
-    return camera
+def device_in(site: BleSite, *, mtu: int = 247) -> Image1Device:
+    device = image1_device(mtu=mtu)
+    site.bluez.add(device.camera)
+    return device
 
 
-def on_disk(camera: GatewayImage1Camera) -> bool:
-    return any(status.code == StatusCode.ON_DISK for status in camera.statuses)
+def on_disk(device: Image1Device) -> bool:
+    return bool(device.firmware.on_disk)
 
 
-@pytest.mark.parametrize("kind", [OpenGlassCamera, NordicItsCamera, CafebabeCamera, JpegStreamCamera])
-async def test_picture_arrives_whole_and_under_the_devices_id(site: BleSite, kind: type[Camera]) -> None:
-    site.bluez.add(kind(address=ADDRESS, picture=PICTURE))
+@pytest.mark.parametrize("profile", ["openglass", "omiglass", "nordic-its", "esp32cam-cafebabe", "jpeg-stream"])
+async def test_picture_arrives_whole_and_under_the_devices_id(site: BleSite, profile: str) -> None:
+    site.bluez.add(camera_of(profile, PICTURE))
     async with site.serving(device=[{"address": ADDRESS, "device_id": "door"}], unlisted_cameras=False):
         await until(lambda: bool(site.intake.events), "a picture")
     assert site.pictures()[0] == PICTURE
@@ -54,8 +58,7 @@ async def test_picture_arrives_whole_and_under_the_devices_id(site: BleSite, kin
 
 
 async def test_device_that_nobody_listed_is_left_alone(site: BleSite) -> None:
-    camera = OpenGlassCamera(address=ADDRESS, picture=PICTURE)
-    known = OpenGlassCamera(address="AA:BB:CC:DD:EE:02", picture=PICTURE)
+    camera, known = camera_of("openglass", PICTURE), camera_of("openglass", PICTURE, address="AA:BB:CC:DD:EE:02")
     site.bluez.add(camera, known)
     async with site.serving(device=[{"address": known.address}], unlisted_cameras=False):
         await until(lambda: bool(site.intake.events), "the known one's picture")
@@ -63,7 +66,9 @@ async def test_device_that_nobody_listed_is_left_alone(site: BleSite) -> None:
 
 
 async def test_device_is_known_by_its_name_where_its_address_changes(site: BleSite) -> None:
-    site.bluez.add(OpenGlassCamera(address=ADDRESS, name="front door", picture=PICTURE))
+    camera = camera_of("openglass", PICTURE)
+    camera.name = "front door"
+    site.bluez.add(camera)
     async with site.serving(device=[{"name": "front door"}], unlisted_cameras=False):
         await until(lambda: bool(site.intake.events), "a picture")
     assert site.intake.last.device_id == "front-door"
@@ -72,7 +77,8 @@ async def test_device_is_known_by_its_name_where_its_address_changes(site: BleSi
 async def test_orientation_of_omiglass_is_in_the_picture(site: BleSite) -> None:
     out = io.BytesIO()
     Pillow.new("RGB", (64, 32), "red").save(out, "JPEG")
-    site.bluez.add(OpenGlassCamera(address=ADDRESS, picture=out.getvalue(), orientation=1))
+    firmware = OmiGlassCamera(repeat(out.getvalue()), quarter_turns=1)
+    site.bluez.add(SimulatedCamera(address=ADDRESS, firmware=firmware))
     async with site.serving():
         await until(lambda: bool(site.intake.events), "a picture")
     with Pillow.open(io.BytesIO(site.pictures()[0])) as image:
@@ -80,13 +86,13 @@ async def test_orientation_of_omiglass_is_in_the_picture(site: BleSite) -> None:
 
 
 async def test_cafebabe_is_acknowledged_after_the_commit_only(site: BleSite) -> None:
-    camera = CafebabeCamera(address=ADDRESS, picture=PICTURE)
+    camera = camera_of("esp32cam-cafebabe", PICTURE)
     site.bluez.add(camera)
     site.intake.submit_s = 0.3
     async with site.serving():
         await until(lambda: bool(site.intake.submissions), "a submission")
-        assert camera.acknowledged == 0
-        await until(lambda: camera.acknowledged == 1, "the acknowledgement")
+        assert camera.firmware.acknowledged == 0
+        await until(lambda: camera.firmware.acknowledged == 1, "the acknowledgement")
         assert site.intake.events
 
 
@@ -95,82 +101,82 @@ async def test_cafebabe_is_acknowledged_after_the_commit_only(site: BleSite) -> 
 
 @pytest.mark.parametrize("mtu", [23, 247, 517])
 async def test_gateway_image_1_is_told_on_disk_at_any_mtu(site: BleSite, mtu: int) -> None:
-    camera = image1_camera(site, mtu=mtu)
-    camera.offer(7, jpeg(6_000))
+    device = device_in(site, mtu=mtu)
+    device.offer(7, jpeg(6_000))
     async with site.serving():
-        await until(lambda: on_disk(camera), "the status")
+        await until(lambda: on_disk(device), "the status")
     assert site.pictures() == [jpeg(6_000)]
     assert site.intake.last.submission_id == "7"
 
 
 async def test_gateway_image_1_resumes_after_a_lost_link(site: BleSite) -> None:
-    camera = image1_camera(site)
-    camera.offer(7, PICTURE)
+    device = device_in(site)
+    device.offer(7, PICTURE)
     site.bluez.faults.drop_after = 100
     async with site.serving():
-        await until(lambda: on_disk(camera), "the status")
+        await until(lambda: on_disk(device), "the status")
     chunks = -(-len(PICTURE) // 240)
-    assert camera.links == 2
+    assert device.camera.links == 2
     # Those in the air when the link went are sent again; the hundred before are not.
-    assert camera.sent_chunks < chunks + 40
+    assert device.firmware.sent_chunks < chunks + 40
     assert site.pictures() == [PICTURE]
 
 
 async def test_gateway_image_1_is_asked_for_lost_chunks_only(site: BleSite) -> None:
-    camera = image1_camera(site)
-    camera.offer(7, PICTURE)
+    device = device_in(site)
+    device.offer(7, PICTURE)
     site.bluez.faults.lose = {5, 6, 50, 100}
     async with site.serving():
-        await until(lambda: on_disk(camera), "the status")
-    assert camera.sent_chunks == -(-len(PICTURE) // 240) + 4
+        await until(lambda: on_disk(device), "the status")
+    assert device.firmware.sent_chunks == -(-len(PICTURE) // 240) + 4
     assert site.pictures() == [PICTURE]
 
 
 async def test_link_lost_between_commit_and_status_makes_no_second_event(site: BleSite) -> None:
-    camera = image1_camera(site)
-    camera.offer(7, jpeg(3_000))
+    device = device_in(site)
+    device.offer(7, jpeg(3_000))
     site.intake.submit_s = 0.2
     async with site.serving():
         await until(lambda: bool(site.intake.submissions), "a submission")
-        site.bluez.drop(site.bluez.path(camera))
-        await until(lambda: on_disk(camera), "the status, on the next link")
+        site.bluez.drop(device.camera)
+        await until(lambda: on_disk(device), "the status, on the next link")
     assert len(site.intake.events) == 1
-    assert camera.links == 2
+    assert device.camera.links == 2
 
 
 async def test_gateway_image_1_is_told_to_try_later_and_does(site: BleSite) -> None:
-    camera = image1_camera(site)
-    camera.offer(7, jpeg(3_000))
+    device = device_in(site)
+    device.offer(7, jpeg(3_000))
     site.intake.closed = IntakeFull("full", retry_after_s=1)
     async with site.serving():
-        await until(lambda: bool(camera.statuses), "a status")
+        await until(lambda: bool(device.firmware.statuses), "a status")
         site.intake.closed = None
-        await until(lambda: on_disk(camera), "the status")
-    assert camera.statuses[0].code == StatusCode.TRY_LATER
+        await until(lambda: on_disk(device), "the status")
+    assert device.firmware.statuses[0].code == StatusCode.TRY_LATER
     assert site.pictures() == [jpeg(3_000)]
 
 
 async def test_gateway_image_1_hands_over_readings_too(site: BleSite) -> None:
-    camera = image1_camera(site)
-    camera.offer(8, b'{"temperature_c":21.5}', Content.READING)
+    device = device_in(site)
+    device.offer(8, b'{"temperature_c":21.5}', READING)
     async with site.serving():
-        await until(lambda: on_disk(camera), "the status")
+        await until(lambda: on_disk(device), "the status")
     payload = site.intake.last.payload
     assert isinstance(payload, Readings)
     assert payload.items[0].values_json == '{"temperature_c":21.5}'
 
 
 async def test_gateway_image_1_is_told_that_a_bad_payload_is_refused(site: BleSite) -> None:
-    camera = image1_camera(site)
-    camera.offer(9, b"no JSON at all", Content.READING)
+    device = device_in(site)
+    device.offer(9, b"no JSON at all", READING)
     async with site.serving():
-        await until(lambda: bool(camera.statuses), "the status")
-    assert camera.statuses[0].code == StatusCode.REFUSED
+        await until(lambda: bool(device.firmware.statuses), "the status")
+    assert device.firmware.statuses[0].code == StatusCode.REFUSED
     assert site.intake.refusals[0].reason == "reading_invalid"
 
 
 async def test_photo_is_asked_for_at_the_interval_of_the_settings(site: BleSite) -> None:
-    camera = image1_camera(site)
+    device = device_in(site)
     async with site.serving(device=[{"address": ADDRESS, "photo_interval_s": 1}]):
-        await until(lambda: len(camera.commands) >= 2, "two commands")
-    assert {command.code for command in camera.commands} == {CommandCode.PHOTO}
+        await until(lambda: len(device.firmware.commands) >= 2, "two commands")
+    assert {command.what for command in device.firmware.commands} == {CommandCode.PHOTO}

@@ -7,10 +7,8 @@ import pytest
 
 from gateway.errors import IntakeFull
 from gateway.messages import Readings
-from tests.fakes.bluez.cameras import OpenGlassCamera
-from tests.fakes.bluez.peripheral import Characteristic, Peripheral, Service, short_uuid
-from tests.fakes.bluez.private_bus import needs_dbus_daemon
-from tests.fakes.bluez.site import BleSite, ble_site, jpeg, until
+from gateway.simulators.bluez.peripheral import Characteristic, Peripheral, Service, short_uuid
+from tests.fakes.ble_site import BleSite, ble_site, camera_of, jpeg, needs_dbus_daemon, until
 
 pytestmark = needs_dbus_daemon
 
@@ -122,7 +120,8 @@ async def test_sensor_not_heard_for_its_time_is_told_as_silent_until_it_is_back(
 
 
 async def test_fifty_beacons_and_seven_cameras_are_all_served(site: BleSite) -> None:
-    cameras = [OpenGlassCamera(address=f"AA:BB:CC:DD:EE:{n:02X}", picture=jpeg(8_000, n)) for n in range(7)]
+    pictures = [jpeg(8_000, n) for n in range(7)]
+    cameras = [camera_of("openglass", one, address=f"AA:BB:CC:DD:EE:{n:02X}") for n, one in enumerate(pictures)]
     beacons = [
         Peripheral(
             address=f"AA:BB:CC:DD:{n:02X}:FF",
@@ -134,7 +133,7 @@ async def test_fifty_beacons_and_seven_cameras_are_all_served(site: BleSite) -> 
     site.bluez.add(*cameras, *beacons)
     async with site.serving(unlisted_sensors=True):
         await until(lambda: len(values(site)) >= len(beacons), "every beacon")
-        await until(lambda: {one.picture for one in cameras} <= set(site.pictures()), "every camera")
+        await until(lambda: set(pictures) <= set(site.pictures()), "every camera")
     assert len(values(site)) == len(beacons), "repeats are no events"
     assert site.bluez.links_high <= 5
     assert site.bluez.links == 0

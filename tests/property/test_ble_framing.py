@@ -17,7 +17,9 @@ from adapters.ble.framing_image1 import GatewayImage1Framing
 from adapters.ble.framings import create_framing
 from adapters.ble.image1 import Announce, encode_from_device, parse_from_device, parse_from_gateway
 from adapters.ble.profiles import load_profiles, profile_named
-from gateway.simulators.devices.ble_cameras import CAMERAS, GatewayImage1Camera, Notification
+from gateway.simulators.devices.ble_cameras import CAMERAS
+from gateway.simulators.devices.ble_firmware import Notification
+from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 
 PROFILES = load_profiles()
 NAMES = sorted(CAMERAS)

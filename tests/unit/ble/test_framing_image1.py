@@ -26,7 +26,8 @@ from adapters.ble.image1 import (
     parse_from_gateway,
 )
 from adapters.ble.profiles import load_profiles, profile_named
-from gateway.simulators.devices.ble_cameras import GatewayImage1Camera, Notification
+from gateway.simulators.devices.ble_firmware import Notification
+from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 
 PICTURE = b"\xff\xd8\xff" + bytes(n % 251 for n in range(3000)) + b"\xff\xd9"
 

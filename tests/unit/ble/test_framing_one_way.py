@@ -9,7 +9,8 @@ import pytest
 from adapters.ble.contract import Action, Complete, Framing, Incomplete, Verdict, Write
 from adapters.ble.framings import create_framing
 from adapters.ble.profiles import Profile, load_profiles, profile_named
-from gateway.simulators.devices.ble_cameras import CAMERAS, BleCamera, Notification, OmiGlassCamera
+from gateway.simulators.devices.ble_cameras import CAMERAS, OmiGlassCamera
+from gateway.simulators.devices.ble_firmware import BleCamera, Notification
 
 PICTURE = b"\xff\xd8\xff" + bytes(n % 251 for n in range(3000)) + b"\xff\xd9"
 ONE_WAY = ["openglass", "omiglass", "nordic-its", "esp32cam-cafebabe", "jpeg-stream"]

@@ -1,7 +1,7 @@
 """A device of the fake: what it advertises, its GATT table, and what its firmware does when it is written to.
 
-Subclass Peripheral for a camera. ``notify`` queues what the radio sends; the fake bluetoothd delivers it, or loses or
-doubles it when told to.
+Subclass Peripheral for a camera. ``Air.notify`` hands a value to the radio; the fake bluetoothd delivers it, or loses
+or doubles it when told to.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 BASE_UUID = "0000{:04x}-0000-1000-8000-00805f9b34fb"
+# A notification has three bytes of head (Bluetooth Core, Vol 3 Part F 3.4.7.1).
+ATT_HEAD_BYTES = 3
 
 
 def short_uuid(number: int) -> str:
@@ -18,15 +20,22 @@ def short_uuid(number: int) -> str:
 
 @dataclass(kw_only=True)
 class Characteristic:
-    """One row of the GATT table."""
+    """One row of the GATT table; ``flags`` are BlueZ's words."""
 
     uuid: str
     flags: tuple[str, ...]
     value: bytes = b""
 
+    @property
+    def notifies(self) -> bool:
+        """Whether its notifications (or indications) can be turned on."""
+        return not {"notify", "indicate"}.isdisjoint(self.flags)
+
 
 @dataclass(kw_only=True)
 class Service:
+    """A primary service."""
+
     uuid: str
     characteristics: list[Characteristic]
 
@@ -46,7 +55,7 @@ class Air(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class Peripheral:
-    """A device in reach. ``silent`` stops its advertisements."""
+    """A device in reach. ``silent`` stops its advertisements; ``links`` counts the connections it had."""
 
     address: str
     name: str = "camera"
@@ -59,13 +68,18 @@ class Peripheral:
     rssi: int = -60
     air: Air | None = None
     links: int = 0
-    written: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
     def uuids(self) -> tuple[str, ...]:
+        """The services that it advertises."""
         if self.advertised_uuids is not None:
             return self.advertised_uuids
         return tuple(service.uuid for service in self.services)
+
+    @property
+    def rows(self) -> tuple[Characteristic, ...]:
+        """The characteristics of all its services."""
+        return tuple(row for service in self.services for row in service.characteristics)
 
     def connected(self, air: Air) -> None:
         """Take note of a link."""
@@ -81,9 +95,7 @@ class Peripheral:
 
     def wrote(self, uuid: str, data: bytes) -> None:
         """Take what the gateway wrote."""
-        self.written.append((uuid, data))
 
     def read(self, uuid: str) -> bytes:
         """Return the value of a characteristic."""
-        found = (row for service in self.services for row in service.characteristics if row.uuid == uuid)
-        return next(found).value
+        return next(row for row in self.rows if row.uuid == uuid).value

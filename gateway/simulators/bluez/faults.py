@@ -6,6 +6,17 @@ from dataclasses import dataclass, field
 FAILED = "org.bluez.Error.Failed"
 IN_PROGRESS = "org.bluez.Error.InProgress"
 NOT_READY = "org.bluez.Error.NotReady"
+NOT_PERMITTED = "org.bluez.Error.NotPermitted"
+NOT_SUPPORTED = "org.bluez.Error.NotSupported"
+
+
+class BluezError(Exception):
+    """Becomes an error reply of that name."""
+
+    def __init__(self, name: str, text: str = "") -> None:
+        super().__init__(text)
+        self.name = name
+        self.text = text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +29,16 @@ class Fault:
     delay_s: float = 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Faults:
-    """``calls`` are spent one by one; ``always`` holds until removed. ``lose`` and ``double`` count notifications."""
+    """The switches. Each may be set and reset while everything runs.
+
+    ``calls``: by method, spent one by one. ``always``: by method, until removed. ``lose``: the numbers of the
+    notifications that vanish, counted from 1 over all devices. ``double``: each notification comes twice.
+    ``drop_after``: the link that carries the notification after so many is lost, once. ``mute``: nobody is heard.
+    Power, adapter, daemon and bus have switches of their own: set_powered, unplug and stop of FakeBluetoothd, and kill
+    of PrivateBus.
+    """
 
     calls: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     always: dict[str, Fault] = field(default_factory=dict)
@@ -37,4 +55,5 @@ class Faults:
         return queued.popleft() if queued else None
 
     def add(self, method: str, *faults: Fault) -> None:
+        """Let the next calls of a method meet these, one each."""
         self.calls[method].extend(faults)

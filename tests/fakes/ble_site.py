@@ -1,21 +1,38 @@
-"""A site for tests: private bus, fake bluetoothd, fake intake, and the real adapter on real bleak."""
+"""A site for tests: private bus, fake bluetoothd, fake intake, and the real adapter on real bleak.
+
+bleak keeps one manager per event loop, connected to one bus: ``forget_bleak`` closes and drops it, so that the next
+test meets its own bus.
+"""
 
 import asyncio
 import contextlib
+import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
+
+import pytest
 
 from adapters.ble.adapter import BleAdapter, create_ble_adapter
 from gateway.messages import Image
 from gateway.settings import BleSettings, LimitsSettings
-from tests.fakes.bluez.bluetoothd import FakeBluetoothd
-from tests.fakes.bluez.private_bus import PrivateBus, private_bus
+from gateway.simulators.bluez.bluetoothd import FakeBluetoothd
+from gateway.simulators.bluez.camera import SimulatedCamera
+from gateway.simulators.bluez.private_bus import ADDRESS_VARIABLE, PrivateBus
+from gateway.simulators.devices.ble_cameras import CAMERAS
+from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 from tests.fakes.intake import FakeIntake, RecordingMeter
 
 PATIENCE_S = 20.0
+ADDRESS = "AA:BB:CC:DD:EE:01"
+
+needs_dbus_daemon = pytest.mark.skipif(
+    shutil.which("dbus-daemon") is None, reason="missing package: dbus (for dbus-daemon)"
+)
 
 
 class WallClock:
@@ -71,6 +88,39 @@ class BleSite:
         return self.meter.counts("gateway_ble_recovery_total", rung=rung)
 
 
+async def forget_bleak() -> None:
+    """Close bleak's connection to the bus of this event loop, and forget what it and its likes remember of it."""
+    import bleak_retry_connector.bleak_manager as retry_manager
+    from bleak.backends.bluezdbus import manager as bleak_manager
+
+    found = bleak_manager._global_instances.pop(asyncio.get_running_loop(), None)
+    retry_manager._reset_dbus_socket_cache()
+    if found is None:
+        return
+    if found._bus is not None:
+        found._bus.disconnect()
+    if found._bus_watcher_task is not None:
+        await asyncio.wait({found._bus_watcher_task})
+
+
+@contextlib.asynccontextmanager
+async def private_bus(folder: Path) -> AsyncIterator[PrivateBus]:
+    """Yield a running bus that bleak takes for the system's."""
+    before = os.environ.get(ADDRESS_VARIABLE)
+    bus = PrivateBus(folder)
+    os.environ[ADDRESS_VARIABLE] = bus.address
+    await bus.start()
+    try:
+        yield bus
+    finally:
+        await forget_bleak()
+        await bus.kill()
+        if before is None:
+            del os.environ[ADDRESS_VARIABLE]
+        else:
+            os.environ[ADDRESS_VARIABLE] = before
+
+
 @contextlib.asynccontextmanager
 async def ble_site(folder: Path) -> AsyncIterator[BleSite]:
     """Yield a site whose bluetoothd runs and has nobody in reach."""
@@ -94,3 +144,25 @@ async def until(true: Callable[[], bool], what: str) -> None:
 def jpeg(size: int, seed: int = 0) -> bytes:
     """Return bytes that look like a JPEG from outside."""
     return b"\xff\xd8\xff" + bytes((number * 7 + seed) % 255 for number in range(size - 5)) + b"\xff\xd9"
+
+
+def camera_of(profile: str, picture: bytes, *, address: str = ADDRESS) -> SimulatedCamera:
+    """Return a camera of a built-in profile that sees the same for ever."""
+    return SimulatedCamera(address=address, firmware=CAMERAS[profile](repeat(picture)))
+
+
+@dataclass
+class Image1Device:
+    """A ``gateway-image-1`` device whose pictures the test offers."""
+
+    camera: SimulatedCamera
+    firmware: GatewayImage1Camera
+
+    def offer(self, transfer_id: int, payload: bytes, content: int = 1) -> None:
+        self.camera.send(self.firmware.offer(payload, transfer_id=transfer_id, content=content))
+
+
+def image1_device(*, mtu: int = 247, pause_s: float = 0) -> Image1Device:
+    """Return a device that keeps nothing yet."""
+    firmware = GatewayImage1Camera(iter(()))
+    return Image1Device(SimulatedCamera(address=ADDRESS, firmware=firmware, mtu=mtu, pause_s=pause_s), firmware)
