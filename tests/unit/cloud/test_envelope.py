@@ -349,3 +349,8 @@ def test_no_events_fit_when_there_are_none() -> None:
 
 def test_cap_leaves_room_below_the_hubs_limit() -> None:
     assert MESSAGE_BYTES_MAX == 240 * 1024
+
+
+def test_the_schema_knows_every_transport() -> None:
+    item = json.loads(SCHEMA_FILE.read_text())["properties"]["items"]["items"]
+    assert item["properties"]["transport"]["enum"] == [transport.value for transport in Transport]
