@@ -18,6 +18,9 @@ help: ## Show the targets
 run: $(VENV)/.installed ## Start the gateway with config/gateway.toml and the demo model (LAN=1 opens it to private networks)
 	@exec $(BIN)/gateway run --config $(CONFIG) $(RUN_FLAGS)
 
+demo: $(VENV)/.installed ## A whole site on this machine, with failures, and a ledger at the end (DEMO="--seconds 300")
+	@$(BIN)/gateway demo $(DEMO)
+
 hub: $(VENV)/.installed ## Start the IoT Hub stand-in, to see events arrive without an account
 	@exec $(BIN)/gateway simulate hub
 

@@ -15,11 +15,6 @@ devices = typer.Typer(help="Devices that send pictures as real ones do.", no_arg
 app.add_typer(devices, name="device")
 
 
-@devices.callback()
-def _group() -> None:
-    """Keep ``mqtt`` a subcommand even while it is the only one."""
-
-
 @app.command()
 def hub(
     *,
@@ -58,6 +53,32 @@ def hub(
             f"the stand-in can't start ({error.strerror}): does one run already? "
             "Choose other ports (--port, --proxy-port, --view-port) or another --dir"
         ) from error
+
+
+@devices.command()
+def http(
+    *,
+    url: Annotated[str, typer.Option(help="The gateway's HTTP listener.")] = "http://127.0.0.1:8080",
+    device_id: Annotated[str, typer.Option(help="Who it says it is.")] = "cam-1",
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pictures to send.")] = 1,
+    interval: Annotated[float, typer.Option(min=0, max=86_400, help="Seconds between two pictures.")] = 1.0,
+    tries: Annotated[int, typer.Option(min=0, help="Give a picture up after so many tries; 0: never.")] = 5,
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="A picture to send; may be repeated. Without: fruit is drawn.")
+    ] = None,
+) -> None:
+    """Post pictures over HTTP like a camera that keeps each until it is answered."""
+    from gateway.simulators.devices.http_device import Answer, HttpDevice, HttpDeviceOptions, sentence
+    from gateway.simulators.devices.pictures import pictures
+
+    def tell(answer: Answer) -> None:
+        typer.echo(f"{device_id} picture {answer.submission_id}: {sentence(answer)}")
+
+    options = HttpDeviceOptions(url=url, device_id=device_id, count=count, interval_s=interval, tries_max=tries)
+    accepted = HttpDevice(options, payloads=pictures(picture or ()), tell=tell).run()
+    typer.echo(f"{device_id}: {accepted} of {count} accepted")
+    if accepted < count:
+        raise typer.Exit(1)
 
 
 @devices.command()

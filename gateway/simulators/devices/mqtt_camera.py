@@ -66,10 +66,20 @@ class CameraSummary:
 
 
 class MqttCamera:
-    """One camera. ``tell`` gets a line for each thing worth knowing."""
+    """One camera. ``tell`` gets a line for each thing worth knowing, ``heard`` each picture's id and result, if any."""
 
-    def __init__(self, options: CameraOptions, *, pictures: Iterator[bytes], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: CameraOptions,
+        *,
+        pictures: Iterator[bytes],
+        tell: Callable[[str], None],
+        heard: Callable[[str, dict[str, Any] | None], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._options = options
+        self._heard = heard
+        self._stop = stop or threading.Event()
         self._pictures = pictures
         self._tell = tell
         self._client = self._made_client()
@@ -88,8 +98,8 @@ class MqttCamera:
             # Ids that no earlier run gave: milliseconds since 1970.
             first = time.time_ns() // 1_000_000
             for number in range(self._options.count):
-                if number:
-                    time.sleep(self._options.interval_s)
+                if (number and self._stop.wait(self._options.interval_s)) or self._stop.is_set():
+                    break
                 self._shoot(first + number, summary)
         finally:
             self._client.disconnect()
@@ -110,6 +120,8 @@ class MqttCamera:
         summary.acknowledged += acknowledged
         puback_ms = (time.monotonic() - started) * 1000
         result = self._result(shot)
+        if self._heard is not None:
+            self._heard(shot.submission_id, result)
         told = f"PUBACK after {puback_ms:.0f} ms" if acknowledged else f"no PUBACK within {options.wait_s:g} s"
         self._tell(f"{options.device_id} picture {number}, {len(shot.picture)} bytes: {told}; {_sentence(result)}")
         if result is not None:

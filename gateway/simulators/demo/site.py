@@ -1,0 +1,240 @@
+"""The demo's site: builds it, plays the timeline, drains, and gives the verdict.
+
+Real: the gateway's process, its SQLite file, the azure SDK, every protocol. Simulated: the devices and the hub. What
+this machine does not have (a broker, dbus) is left out and said.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.errors import GatewayError, OperatorError
+from gateway.outbox.inspection import list_events, read_state
+from gateway.simulators.demo.broker import DemoBroker
+from gateway.simulators.demo.devices import DemoDevices
+from gateway.simulators.demo.gateway_process import DemoGateway
+from gateway.simulators.demo.logbook import Logbook
+from gateway.simulators.demo.timeline import Happening, Moment
+from gateway.simulators.demo.verdict import Ledger, Received, Verdict, judge
+from gateway.simulators.devices.mqtt_messages import Form
+from gateway.simulators.iot_hub.hub import HubOptions, IotHub
+
+GATEWAY_ID = "demo-site"
+HUB_DEVICE = "gw1"
+LOOK_EVERY_S = 0.5
+# The hub is well again, the gateway's back-off is short here, and everything is on the same machine.
+DRAIN_TIMEOUT_S = 90.0
+# Deadlines short enough that an outage of ten seconds shows everything; a real site keeps the defaults.
+_IMPATIENT = {
+    "GATEWAY_CLOUD__KEEP_ALIVE_S": "5",
+    "GATEWAY_CLOUD__SEND_TIMEOUT_S": "4",
+    "GATEWAY_CLOUD__CONNECT_TIMEOUT_S": "8",
+    "GATEWAY_CLOUD__BACKOFF_INITIAL_S": "0.2",
+    "GATEWAY_CLOUD__BACKOFF_MAX_S": "2",
+    "GATEWAY_CLOUD__BATCH_WAIT_S": "0.3",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """How long and how fast. ``folder`` is made, and holds all that the demo leaves."""
+
+    folder: Path
+    duration_s: float
+    seed: int
+    interval_s: float
+    timeline: Sequence[Moment]
+    pictures: Sequence[Path] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class View:
+    """What a screen shows of the site, at one moment."""
+
+    elapsed_s: float = 0.0
+    duration_s: float = 0.0
+    phase: str = "starting"
+    uplink_up: bool = True
+    gateway_up: bool = False
+    kills: int = 0
+    restarts: int = 0
+    accepted: int = 0
+    pending: int = 0
+    delivered: int = 0
+    dead: int = 0
+    arrived: int = 0
+    doubles: int = 0
+    depths: list[int] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+class DemoSite:
+    """One run. ``look`` is called twice a second with what is to be seen."""
+
+    def __init__(self, options: DemoOptions, *, look: Callable[[View, Logbook], None]) -> None:
+        self._options = options
+        self._look = look
+        self._view = View(duration_s=options.duration_s)
+        self._received = Received()
+        self._taken = 0
+        self._started_s = time.monotonic()
+        self.logbook = Logbook()
+
+    async def run(self) -> Verdict:
+        """Play it all and return the verdict. Raises OperatorError when the site can't be built."""
+        options = self._options
+        options.folder.mkdir(parents=True, exist_ok=True)
+        hub_options = HubOptions(directory=options.folder / "hub", device_ids=(HUB_DEVICE,))
+        async with IotHub(hub_options) as hub, self._broker() as broker:
+            environment = hub.describe().environment(HUB_DEVICE) | _IMPATIENT
+            if broker is not None:
+                environment["GATEWAY_MQTT__URL"] = broker.url
+            gateway = DemoGateway(options.folder, gateway_id=GATEWAY_ID, environment=environment)
+            devices = DemoDevices(
+                self.logbook,
+                seed=options.seed,
+                interval_s=options.interval_s,
+                picture_files=list(options.pictures),
+            )
+            try:
+                return await self._play(hub, broker, gateway, devices)
+            finally:
+                await gateway.stop()
+
+    @contextlib.asynccontextmanager
+    async def _broker(self) -> AsyncIterator[DemoBroker | None]:
+        if shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") is None:
+            self._view.left_out.append("a broker: mosquitto is not installed (apt-get install mosquitto)")
+            yield None
+            return
+        broker = DemoBroker(self._options.folder / "broker")
+        await broker.start()
+        try:
+            yield broker
+        finally:
+            await broker.stop()
+
+    async def _play(
+        self, hub: IotHub, broker: DemoBroker | None, gateway: DemoGateway, devices: DemoDevices
+    ) -> Verdict:
+        await gateway.start()
+        self._begin(devices, gateway, broker)
+        looking = asyncio.create_task(self._keep_looking(hub, gateway), name="demo-look")
+        try:
+            self._view.phase = "running"
+            await self._happenings(hub, gateway)
+            self._view.phase = "devices stop; the backlog drains"
+            self._tell("devices stop")
+            await devices.stop(asyncio.to_thread)
+            await self._drained(gateway)
+        finally:
+            looking.cancel()
+            await asyncio.wait({looking})
+        await gateway.stop()
+        return self._verdict(hub, gateway)
+
+    def _begin(self, devices: DemoDevices, gateway: DemoGateway, broker: DemoBroker | None) -> None:
+        devices.http_camera("barn-camera", gateway.http)
+        devices.http_camera("gate-camera", gateway.http)
+        devices.http_sensor("cold-store", gateway.http)
+        devices.mqtt_camera("belt-camera", gateway.mqtt, Form.RAW, "MQTT")
+        devices.mqtt_camera("modem-camera", gateway.mqtt, Form.CHUNKS, "MQTT, in chunks")
+        if broker is not None:
+            devices.mqtt_camera("dock-camera", broker.url, Form.BASE64, "MQTT, broker")
+
+    # --- the story ---
+
+    async def _happenings(self, hub: IotHub, gateway: DemoGateway) -> None:
+        self._started_s = time.monotonic()
+        for moment in self._options.timeline:
+            await asyncio.sleep(max(0.0, moment.at_s - self._elapsed_s()))
+            self._tell(moment.what)
+            await self._happen(moment.what, hub, gateway)
+        await asyncio.sleep(max(0.0, self._options.duration_s - self._elapsed_s()))
+
+    async def _happen(self, what: Happening, hub: IotHub, gateway: DemoGateway) -> None:
+        if what is Happening.UPLINK_DOWN:
+            self._view.uplink_up = False
+            await hub.proxy.stop()
+            hub.kick()
+        elif what is Happening.UPLINK_UP:
+            await hub.proxy.start("127.0.0.1", hub.proxy.port)
+            self._view.uplink_up = True
+        else:
+            await (gateway.kill() if what is Happening.KILL else gateway.stop())
+            await gateway.start()
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def _tell(self, what: str) -> None:
+        self._view.story.append(f"{self._elapsed_s():5.0f} s  {what}")
+
+    # --- looking ---
+
+    async def _keep_looking(self, hub: IotHub, gateway: DemoGateway) -> None:
+        while True:
+            await self._see(hub, gateway)
+            self._look(self._view, self.logbook)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _see(self, hub: IotHub, gateway: DemoGateway) -> None:
+        view = self._view
+        self._take(hub)
+        view.elapsed_s = self._elapsed_s()
+        view.gateway_up, view.kills, view.restarts = gateway.is_up, gateway.kills, gateway.starts - 1
+        view.arrived, view.doubles = len(self._received.items), self._received.doubles
+        # Not there yet, or locked for a moment: the figures of the last look stay.
+        with contextlib.suppress(GatewayError):
+            state = await asyncio.to_thread(read_state, gateway.data_dir)
+            view.accepted, view.pending = state.sequence_high, state.pending
+            view.delivered, view.dead = state.delivered, state.dead
+        view.depths.append(view.pending)
+
+    def _take(self, hub: IotHub) -> None:
+        messages = hub.record.messages
+        for message in messages[self._taken :]:
+            self._received.take(message.body)
+        self._taken = len(messages)
+
+    async def _drained(self, gateway: DemoGateway) -> None:
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                while True:
+                    state = await asyncio.to_thread(read_state, gateway.data_dir)
+                    if not state.pending and not state.tombstones_pending:
+                        return
+                    await asyncio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            self._tell(f"not drained within {DRAIN_TIMEOUT_S:g} s")
+
+    def _verdict(self, hub: IotHub, gateway: DemoGateway) -> Verdict:
+        self._take(hub)
+        state = read_state(gateway.data_dir)
+        open_states = ("pending", "dead")
+        here = frozenset(
+            (event.device_id, event.submission_id)
+            for event in list_events(gateway.data_dir, limit=max(1, state.sequence_high))
+            if event.state in open_states
+        )
+        ledger = Ledger(
+            accepted=state.sequence_high,
+            parts={"delivered": state.delivered, "pending": state.pending, "dead": state.dead},
+        )
+        return judge(self.logbook.promises(), self._received, ledger, still_here=here)
+
+
+def demo_folder(asked: Path | None) -> Path:
+    """Return the folder of a run. Raises OperatorError for one that holds something else."""
+    import tempfile
+
+    if asked is None:
+        return Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+    if asked.exists() and any(asked.iterdir()):
+        raise OperatorError(f"{asked} is not empty: name a new folder, the demo's ledger begins with nothing")
+    return asked

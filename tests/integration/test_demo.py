@@ -1,0 +1,80 @@
+"""``gateway demo``: real gateway, real SDK, real broker; failures; a ledger that adds up."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fakes.gateway_process import ROOT, GatewayProcess
+from tests.fakes.mosquitto import needs_mosquitto
+
+
+@needs_mosquitto
+def test_the_demo_ends_with_a_ledger_that_adds_up(tmp_path: Path) -> None:
+    pictures = ["--picture", "examples/banana-ripe.jpg", "--picture", "examples/apple-unripe.jpg"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "gateway",
+            "demo",
+            "--seconds",
+            "18",
+            "--interval",
+            "0.4",
+            "--seed",
+            "7",
+            *pictures,
+            "--folder",
+            str(tmp_path / "site"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "uplink down" in done.stdout
+    assert "kill -9" in done.stdout
+    assert done.stdout.rstrip().endswith("It adds up.")
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "demo", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
+
+
+def test_a_simulated_http_camera_tells_each_answer(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path / "data") as gateway:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "gateway",
+                "simulate",
+                "device",
+                "http",
+                "--url",
+                gateway.http,
+                "--count",
+                "2",
+                "--interval",
+                "0",
+                "--picture",
+                "examples/banana-ripe.jpg",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "ripe" in done.stdout
+    assert done.stdout.rstrip().endswith("cam-1: 2 of 2 accepted")
