@@ -1,14 +1,12 @@
 """One device's socket: moves bytes between asyncio and the pure connection, and carries out what that decides.
 
 Reads only while the connection wants data, nothing is held, and the device reads what it is sent. Memory per link: what
-one read brought (``READ_BYTES``), what the budget granted, and ``WRITE_BUFFER_BYTES_MAX``. With TLS, asyncio keeps up
-to 256 KiB more.
+one read brought (``READ_BYTES``), what the budget granted, and ``listener_wire.WRITE_BUFFER_BYTES_MAX``. With TLS,
+asyncio keeps up to 256 KiB more.
 """
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from adapters.mqtt.codec_packets import Publish
 from adapters.mqtt.codec_reasons import ReasonCode
@@ -29,8 +27,10 @@ from adapters.mqtt.connection_events import (
 )
 from adapters.mqtt.contract import Inbound, Refused
 from adapters.mqtt.listener_budget import PUBLISH_OVERHEAD_BYTES, ByteBudget
+from adapters.mqtt.listener_deadlines import Deadlines
 from adapters.mqtt.listener_publishes import PublishDesk
 from adapters.mqtt.listener_registry import Registry
+from adapters.mqtt.listener_wire import Wire
 from adapters.mqtt.sessions import Message, Session
 from gateway.settings.section import Network
 
@@ -38,15 +38,8 @@ from gateway.settings.section import Network
 READ_BYTES = 16 * 1024
 # While a granted PUBLISH arrives: fewer calls for a picture.
 READ_GRANTED_BYTES = 128 * 1024
-# 200 results that the device has not read, or 60,000 PUBACKs.
-WRITE_BUFFER_BYTES_MAX = 256 * 1024
-# For one packet from its first byte to its last: 8 MiB at 1.1 Mbit/s, 400 kB at 56 kbit/s. Chunks are for slower ones.
-PACKET_TIMEOUT_S = 60.0
-# How long a device may not read what it is sent, and how long we try to send our last words.
-STALL_TIMEOUT_S = 30.0
+# How long we try to send our last words.
 LINGER_S = 5.0
-# MQTT 3.1.1 and 5.0 section 3.1.2.10: one and a half times the keep-alive.
-KEEP_ALIVE_FACTOR = 1.5
 
 
 @dataclass(kw_only=True)
@@ -71,38 +64,27 @@ class DeviceLink(asyncio.BufferedProtocol):
     __slots__ = (
         "_admission",
         "_connection",
+        "_deadlines",
         "_ended_at",
         "_granted_cost",
-        "_heard_at",
         "_held",
         "_left_politely",
         "_loop",
-        "_made_at",
-        "_packet_since",
-        "_packets",
         "_parts",
-        "_peer",
-        "_reading",
-        "_stalled_at",
-        "_transport",
         "_wake_scheduled",
+        "_wire",
     )
 
     def __init__(self, parts: LinkParts) -> None:
         self._parts = parts
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(limits=parts.limits, sessions=parts.registry.sessions)
-        self._transport: asyncio.Transport | None = None
-        self._peer = ""
-        self._reading = True
+        self._wire = Wire()
+        self._deadlines = Deadlines(now=self._loop.time(), connect_timeout_s=parts.connect_timeout_s)
         self._held: set[Ticket] = set()
         self._admission: asyncio.Task[None] | None = None
         self._granted_cost = 0
         self._wake_scheduled = False
-        self._made_at = self._heard_at = self._loop.time()
-        self._packet_since: float | None = None
-        self._packets = 0
-        self._stalled_at: float | None = None
         self._ended_at: float | None = None
         self._left_politely = False
 
@@ -110,11 +92,9 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._made_at = self._heard_at = self._loop.time()
-        peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if peer else ""
-        _keep_alive(transport)
+        self._wire.attach(transport)
+        # With TLS the handshake lies before, and has a deadline of its own.
+        self._deadlines = Deadlines(now=self._loop.time(), connect_timeout_s=self._parts.connect_timeout_s)
         obstacle = self._obstacle()
         self._parts.open_links.add(self)
         if obstacle:
@@ -125,7 +105,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         parts = self._parts
         if len(parts.open_links) >= parts.connections_max:
             return "too_many_connections"
-        if parts.allowed_networks and not _is_in(self._peer, parts.allowed_networks):
+        if parts.allowed_networks and not self._wire.comes_from(parts.allowed_networks):
             return "address_not_allowed"
         return "stopping" if parts.stopping else ""
 
@@ -134,7 +114,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         return self._parts.scratch[: READ_GRANTED_BYTES if self._granted_cost else READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._heard_at = self._loop.time()
+        self._deadlines.heard(self._loop.time())
         self._connection.receive_data(self._parts.scratch[:nbytes])
         self._advance()
 
@@ -146,15 +126,15 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._connection.lose("lost", "" if exc is None else str(exc))
         self._advance()
         self._parts.open_links.discard(self)
-        self._transport = None
+        self._wire.detach()
 
     def pause_writing(self) -> None:
         """Read no more from a device that does not read: its acknowledgements would pile up."""
-        self._stalled_at = self._loop.time()
+        self._deadlines.stalled(self._loop.time())
         self._regulate()
 
     def resume_writing(self) -> None:
-        self._stalled_at = None
+        self._deadlines.flows()
         self._schedule()
 
     # --- the connection's events ---
@@ -257,10 +237,9 @@ class DeviceLink(asyncio.BufferedProtocol):
                 registry.abandon(self)
         else:
             registry.leave(self, session, ended)
-        registry.note_end(ended, peer=self._peer, client_id=connect.client_id if connect is not None else "")
+        registry.note_end(ended, peer=self._wire.peer, client_id=connect.client_id if connect is not None else "")
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
+        self._wire.close()
 
     # --- decisions of others ---
 
@@ -294,7 +273,7 @@ class DeviceLink(asyncio.BufferedProtocol):
     def resume(self, ticket: Ticket) -> None:
         if ticket in self._held:
             self._held.discard(ticket)
-            self._heard_at = self._loop.time()
+            self._deadlines.heard(self._loop.time())
             self._schedule()
 
     def give_up(self, code: ReasonCode, reason: str, detail: str) -> None:
@@ -303,7 +282,7 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def accept(self, session: Session, *, present: bool, assigned_client_id: str | None) -> None:
         self._connection.accept(session, present=present, assigned_client_id=assigned_client_id)
-        self._heard_at = self._loop.time()
+        self._deadlines.heard(self._loop.time())
         self._advance()
 
     def refuse(self, code: ReasonCode, reason: str) -> None:
@@ -331,8 +310,7 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Cut the connection, whatever is still to be sent."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._wire.abort()
 
     # --- time ---
 
@@ -342,36 +320,10 @@ class DeviceLink(asyncio.BufferedProtocol):
             if now - self._ended_at > LINGER_S:
                 self.abort()
             return
-        late = self._late(now)
+        late = self._deadlines.late(self._connection, now, reading=self._wire.reading)
         if late is not None:
-            self._connection.close(late[0], late[1])
+            self._connection.close(*late)
             self._advance()
-
-    def _late(self, now: float) -> tuple[ReasonCode, str] | None:
-        connection = self._connection
-        if self._stalled_at is not None and now - self._stalled_at > STALL_TIMEOUT_S:
-            return ReasonCode.QUOTA_EXCEEDED, "slow_reader"
-        if connection.state in {State.NEW, State.DECIDING}:
-            late = now - self._made_at > self._parts.connect_timeout_s
-            return (ReasonCode.MAXIMUM_CONNECT_TIME, "connect_timeout") if late else None
-        if not self._reading:
-            self._heard_at = now
-            self._packet_since = None
-            return None
-        if self._is_packet_late(now):
-            return ReasonCode.KEEP_ALIVE_TIMEOUT, "packet_timeout"
-        keep_alive_s = connection.connect.keep_alive_s if connection.connect is not None else 0
-        if keep_alive_s and now - self._heard_at > keep_alive_s * KEEP_ALIVE_FACTOR:
-            return ReasonCode.KEEP_ALIVE_TIMEOUT, "keep_alive_timeout"
-        return None
-
-    def _is_packet_late(self, now: float) -> bool:
-        connection = self._connection
-        if not connection.is_mid_packet:
-            self._packet_since = None
-        elif self._packet_since is None or self._packets != connection.packets:
-            self._packet_since, self._packets = now, connection.packets
-        return self._packet_since is not None and now - self._packet_since > PACKET_TIMEOUT_S
 
     # --- reading and writing ---
 
@@ -382,43 +334,11 @@ class DeviceLink(asyncio.BufferedProtocol):
             self._loop.call_soon(self._advance)
 
     def _flush(self) -> None:
-        data = self._connection.data_to_send()
-        transport = self._transport
-        if not data or transport is None or transport.is_closing():
-            return
-        if transport.get_write_buffer_size() + len(data) > WRITE_BUFFER_BYTES_MAX:
+        if not self._wire.write(self._connection.data_to_send()):
             self._connection.lose("slow_reader", "it does not read what it is sent")
             self._schedule()
-            transport.abort()
-            return
-        transport.write(data)
 
     def _regulate(self) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        wanted = (
-            self._connection.wants_data and not self._held and self._stalled_at is None and not self._parts.stopping
-        )
-        if wanted and not self._reading:
-            transport.resume_reading()
-            self._heard_at = self._loop.time()
-        elif self._reading and not wanted:
-            transport.pause_reading()
-        self._reading = wanted
-
-
-def _keep_alive(transport: asyncio.Transport) -> None:
-    """Let the kernel find peers that vanished: a client may connect with a keep-alive of none."""
-    plug = transport.get_extra_info("socket")
-    if plug is not None:
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _is_in(peer: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in network for network in networks)
+        may_read = not self._held and not self._deadlines.is_stalled and not self._parts.stopping
+        if self._wire.read_on(wanted=may_read and self._connection.wants_data):
+            self._deadlines.heard(self._loop.time())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from adapters.mqtt import listener_link
+from adapters.mqtt import listener_deadlines
 from adapters.mqtt.codec import CONTROL_BYTES_MAX
 from adapters.mqtt.codec_fields import write_text, write_variable
 from adapters.mqtt.codec_packets import V5, Connack, Disconnect, Packet, Puback, Publish, Will
@@ -239,7 +239,7 @@ async def test_keep_alive_does_not_run_while_we_do_not_read() -> None:
 
 
 async def test_packet_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener_link, "PACKET_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(listener_deadlines, "PACKET_TIMEOUT_S", 0.3)
     async with listening() as under, await RawDevice.connect(under.port) as device:
         device.send_bytes(b"\x32\xff\xff\x7f\x00\x01a")
         assert await device.receive_until_closed() == []
@@ -264,7 +264,7 @@ async def test_subscriber_that_never_reads_is_dropped() -> None:
 async def test_device_that_reads_no_acknowledgements_is_not_read_and_then_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listener_link, "STALL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(listener_deadlines, "STALL_TIMEOUT_S", 0.3)
     async with listening() as under, await RawDevice.connect(under.port, "deaf") as device:
         await device.subscribe(RESULTS, qos=0)
         device.stop_reading()
