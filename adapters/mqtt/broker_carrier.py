@@ -82,7 +82,7 @@ class Carrier:
                 log.info("mqtt_retained_copy_skipped", topic=inbound.topic, bytes=len(inbound.payload))
                 self._decided(slot, len(inbound.payload), "retained_copy", acknowledge=True)
             else:
-                self._spawn(self._carry(slot, inbound), f"mqtt-take-{inbound.packet_id}")
+                self._spawn(self._carry(slot, delivered), f"mqtt-take-{inbound.packet_id}")
 
     def close(self) -> None:
         """Try nothing again: what is being committed may finish, what is held is abandoned to the broker."""
@@ -92,8 +92,13 @@ class Carrier:
         """Return when every message is answered or abandoned."""
         await self._idle.wait()
 
-    async def _carry(self, slot: _Slot, inbound: Inbound) -> None:
-        outcome = await self._outcome(inbound)
+    async def _carry(self, slot: _Slot, delivered: Delivered) -> None:
+        inbound = delivered.inbound
+        outcome: Accepted | Refused | None
+        if delivered.too_large is None:
+            outcome = await self._outcome(inbound)
+        else:
+            outcome = await self._ingest.refuse(inbound, delivered.too_large, payload_bytes=delivered.payload_bytes)
         byte_count = len(inbound.payload)
         if outcome is None:
             self._decided(slot, byte_count, "abandoned", acknowledge=False)

@@ -1,12 +1,14 @@
 """Cuts what a broker sends into MQTT control packets. Pure: bytes in, packets out.
 
 The fixed header is that of MQTT 3.1.1 section 2.2: a byte of type and flags, then one to four bytes of length. Of a
-packet beyond the cap only the first ``body_bytes_max`` bytes are kept, so that a sender's size never is our memory.
+packet beyond the cap only the beginning is kept, so that a sender's size never is our memory.
 """
 
 from dataclasses import dataclass
 
 LENGTH_BYTES_MAX = 4  # MQTT 3.1.1 section 2.2.3
+# What stays of a packet beyond the cap: of a PUBLISH the topic with its length, and the packet id (section 3.3.2).
+CUT_BYTES = 2 + 65_535 + 2
 
 
 class NotMqtt(ValueError):
@@ -15,7 +17,7 @@ class NotMqtt(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A whole packet. ``omitted_bytes`` counts what came beyond the cap and was not kept."""
+    """A whole packet. Of one beyond the cap, ``body`` is the beginning; ``omitted_bytes`` counts what was not kept."""
 
     command: int
     body: bytes
@@ -31,6 +33,7 @@ class Framer:
         self._fresh = False
         self._command: int | None = None
         self._body = bytearray()
+        self._kept_max = 0
         self._missing = 0
         self._omitted = 0
 
@@ -41,7 +44,7 @@ class Framer:
         """
         if self._command is None:
             self._read_header()
-        return min(len(self._body) + self._missing, self._body_bytes_max)
+        return min(len(self._body) + self._missing, self._kept_max)
 
     @property
     def has_more(self) -> bool:
@@ -71,6 +74,8 @@ class Framer:
             if byte < 0x80:
                 self._command = self._unread[0]
                 self._missing = length
+                cap = self._body_bytes_max
+                self._kept_max = length if length <= cap else min(cap, CUT_BYTES)
                 del self._unread[: 2 + index]
                 return True
         return False
@@ -79,7 +84,7 @@ class Framer:
         part = self._unread[: self._missing]
         del self._unread[: len(part)]
         self._missing -= len(part)
-        kept = part[: self._body_bytes_max - len(self._body)]
+        kept = part[: self._kept_max - len(self._body)]
         self._body += kept
         self._omitted += len(part) - len(kept)
 

@@ -36,6 +36,8 @@ from adapters.mqtt.broker_options import BrokerOptions
 from adapters.mqtt.broker_paho import CONNACK, SUCCESS, DeferredClient, Message, text_of_topic, tls_context
 from adapters.mqtt.broker_session import SessionFile, SessionLife
 from adapters.mqtt.contract import Inbound
+from adapters.mqtt.refusals import packet_too_large
+from gateway.errors import PayloadTooLarge
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +69,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A message from the broker. ``stale``: a retained copy, though we were subscribed all along and had it then."""
+    """A message from the broker. ``stale``: a retained copy, though we were subscribed all along and had it then.
+
+    ``too_large`` says why its payload, of ``payload_bytes``, was not kept.
+    """
 
     inbound: Inbound
     stale: bool
+    payload_bytes: int
+    too_large: PayloadTooLarge | None = None
 
 
 class LinkEvents(Protocol):
@@ -113,6 +120,7 @@ class BrokerLink:
         # The thread's own:
         self._framer = Framer(body_bytes_max=options.packet_bytes_max)
         self._received: list[Delivered] = []
+        self._omitted_bytes = 0
         self._life: SessionLife | None = None
         self._granted: Sequence[int] | None = None
 
@@ -294,6 +302,7 @@ class BrokerLink:
             # paho tells nobody of code 1, and would answer it by trying an older protocol.
             if packet.command == CONNACK and len(packet.body) == 2 and packet.body[1]:
                 raise diagnosis.refused_connection(packet.body[1], self._options)
+            self._omitted_bytes = packet.omitted_bytes
             if (code := client.handle(packet)) != SUCCESS:
                 raise NotMqtt(f"paho's error {code}")
         self._hand_over()
@@ -345,11 +354,14 @@ class BrokerLink:
     def _on_message(self, _client: DeferredClient, _userdata: object, message: Message) -> None:
         if self._life is None:
             raise NotMqtt("a message before the answer to CONNECT")
+        payload_bytes, too_large = len(message.payload) + self._omitted_bytes, None
+        if self._omitted_bytes:
+            too_large = packet_too_large(payload_bytes, packet_bytes_max=self._options.packet_bytes_max)
         inbound = Inbound(
             client_id=self._options.client_id,
             session=self._life.name,
             topic=text_of_topic(message),
-            payload=message.payload,
+            payload=message.payload if too_large is None else b"",
             qos=message.qos,
             dup=bool(message.dup),
             retain=bool(message.retain),
@@ -357,7 +369,7 @@ class BrokerLink:
         )
         self._budget.take(len(inbound.payload))
         stale = inbound.retain and self._life.filters == self._options.filters
-        self._received.append(Delivered(inbound, stale))
+        self._received.append(Delivered(inbound, stale, payload_bytes, too_large))
 
 
 def _flush(client: DeferredClient) -> None:

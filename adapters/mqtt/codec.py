@@ -36,6 +36,14 @@ class FrameHead:
         return self.first >> 4 == PacketType.PUBLISH
 
 
+@dataclass(frozen=True, slots=True)
+class PublishHead:
+    """A PUBLISH up to its payload: ``publish`` has none, ``payload_bytes`` is what its header announces."""
+
+    publish: Publish
+    payload_bytes: int
+
+
 class PacketDecoder:
     """Cuts a byte stream into packets. ``version`` is None for a server until a CONNECT tells it."""
 
@@ -87,14 +95,16 @@ class PacketDecoder:
         self._head = None
         return packet
 
-    def peek_publish(self) -> Publish | None:
+    def peek_publish(self) -> PublishHead | None:
         """Return the PUBLISH at the front without its payload, None until that much of it came."""
         head = self.head()
         if head is None or not self._has_publish_head(head):
             return None
-        body = memoryview(self._buffer)[head.header_bytes : min(head.frame_bytes, len(self._buffer))]
+        fields = FieldReader(memoryview(self._buffer)[head.header_bytes : min(head.frame_bytes, len(self._buffer))])
+        body_bytes, came = head.frame_bytes - head.header_bytes, fields.left
         try:
-            return decode_publish_head(head.first, FieldReader(body), self.version or V3_1_1)
+            publish = decode_publish_head(head.first, fields, self.version or V3_1_1)
+            return PublishHead(publish, body_bytes - (came - fields.left))
         except MalformedPacket as error:
             self._break(error)
             raise
@@ -165,6 +175,7 @@ __all__ = [
     "FrameHead",
     "MalformedPacket",
     "PacketDecoder",
+    "PublishHead",
     "UnsupportedVersion",
     "encode",
 ]

@@ -206,8 +206,7 @@ class Connection:
                 self._announced = True
                 self._events.append(PublishAnnounced(frame_bytes=head.frame_bytes))
                 return True
-            if self._connect.version == V3_1_1:
-                return self._begin_discarding(head)
+            return self._meet_oversized(head)
         packet = self._decoder.next_packet()
         if packet is None:
             return False
@@ -219,14 +218,25 @@ class Connection:
             self._handle(packet)
         return True
 
-    def _begin_discarding(self, head: FrameHead) -> bool:
-        """Read over a PUBLISH that is too large: 3.1.1 can't be told the limit, and would send it for ever."""
-        publish = self._decoder.peek_publish()
-        if publish is None:
+    def _meet_oversized(self, frame: FrameHead) -> bool:
+        """Wait for the topic of a PUBLISH that is too large; then end a 5.0 connection, whose client knew the limit.
+
+        3.1.1 can't be told the limit, and would send it for ever: it is read over.
+        """
+        head = self._decoder.peek_publish()
+        if head is None:
             return False
-        self._decoder.discard_packet()
+        publish = head.publish
         ticket = Ticket(qos=publish.qos, packet_id=publish.packet_id)
-        self._oversized = PublishTooLarge(ticket=ticket, publish=publish, frame_bytes=head.frame_bytes)
+        event = PublishTooLarge(ticket=ticket, publish=publish, payload_bytes=head.payload_bytes)
+        if self._connect.version == V5:
+            self._events.append(event)
+            limit = self._limits.packet_bytes_max
+            raise MalformedPacket(
+                f"a packet of {frame.frame_bytes} bytes; at most {limit} are taken", ReasonCode.PACKET_TOO_LARGE
+            )
+        self._decoder.discard_packet()
+        self._oversized = event
         return True
 
     def _end_discarding(self, event: PublishTooLarge) -> bool:

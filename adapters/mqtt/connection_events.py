@@ -66,11 +66,14 @@ class PublishRepeated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishTooLarge:
-    """A publish above the limit was read and thrown away (3.1.1); ``publish`` has no payload. ``settle`` its ticket."""
+    """A publish above the limit; ``publish`` has no payload. ``settle`` its ticket.
+
+    In 3.1.1 it was read and thrown away. In 5.0, where the limit was announced, the connection ends with it.
+    """
 
     ticket: Ticket
     publish: Publish
-    frame_bytes: int
+    payload_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.errors import Rejected
 from gateway.messages import Receipt
 
 
@@ -66,6 +67,12 @@ class Ingest(Protocol):
 
     async def take(self, inbound: Inbound) -> Outcome:
         """Return when the outcome is decided: Accepted with a receipt means on disk. Never raises for bad input."""
+
+    async def refuse(self, inbound: Inbound, error: Rejected, *, payload_bytes: int) -> Refused:
+        """Return when a refusal that the transport itself makes is noted, under the device that login or topic name.
+
+        ``inbound`` has no payload: it was ``payload_bytes`` long and not kept.
+        """
 
     def reply(self, inbound: Inbound, outcome: Outcome) -> tuple[str, bytes] | None:
         """Return (topic, JSON payload) of the result to publish to the device, or None when there is nobody to tell."""

@@ -9,6 +9,7 @@ and two equal readings would then pass for one.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from adapters.mqtt import replies
@@ -60,6 +61,13 @@ class MqttIngest:
             return await self._take(inbound, route)
         except Rejected as error:
             return await self._submitter.refuse(error, device_id=device_id, payload=inbound.payload)
+
+    async def refuse(self, inbound: Inbound, error: Rejected, *, payload_bytes: int) -> Refused:
+        """Return when a refusal that the transport itself makes, of a payload that it did not keep, is noted."""
+        device_id = inbound.device_id
+        with contextlib.suppress(Rejected):  # a topic that names nobody: then the login's device is told, if any
+            device_id = self._topics.route(inbound.topic, device_id=device_id).device_id
+        return await self._submitter.note(error, device_id=device_id, payload_sha256=None, payload_bytes=payload_bytes)
 
     def reply(self, inbound: Inbound, outcome: Outcome) -> tuple[str, bytes] | None:
         """Return (topic, payload) for the device's results topic, or None when there is nothing or nobody to tell."""

@@ -25,12 +25,13 @@ from adapters.mqtt.connection_events import (
     Ticket,
     Verdict,
 )
-from adapters.mqtt.contract import Inbound, Refused
+from adapters.mqtt.contract import Inbound
 from adapters.mqtt.listener_budget import PUBLISH_OVERHEAD_BYTES, ByteBudget
 from adapters.mqtt.listener_deadlines import Deadlines
 from adapters.mqtt.listener_publishes import PublishDesk
 from adapters.mqtt.listener_registry import Registry
 from adapters.mqtt.listener_wire import Wire
+from adapters.mqtt.refusals import packet_too_large
 from adapters.mqtt.sessions import Message, Session
 from gateway.settings.section import Network
 
@@ -165,7 +166,8 @@ class DeviceLink(asyncio.BufferedProtocol):
                 self._admission = self._loop.create_task(admission, name="mqtt-admission")
                 self._admission.add_done_callback(self._admitted)
             case PublishTooLarge():
-                parts.desk.refuse(self, event.ticket, self._inbound(event.publish), self._too_large(event.frame_bytes))
+                error = packet_too_large(event.payload_bytes, packet_bytes_max=parts.limits.packet_bytes_max)
+                parts.desk.refuse(self, event.ticket, self._inbound(event.publish), error, event.payload_bytes)
             case SubscriptionsChanged():
                 parts.registry.subscriptions_changed(self._session)
             case MessageDropped():
@@ -193,14 +195,6 @@ class DeviceLink(asyncio.BufferedProtocol):
         session = self._connection.session
         assert session is not None, "not connected"
         return session
-
-    def _too_large(self, frame_bytes: int) -> Refused:
-        return Refused(
-            device_id=self._session.key.device_id,
-            reason="payload_too_large",
-            detail=f"a message of {frame_bytes} bytes; at most {self._parts.limits.packet_bytes_max} are taken",
-            cure="send fewer bytes, or raise limits.image_bytes_max",
-        )
 
     def _ask_for(self, cost: int) -> None:
         self._granted_cost = cost

@@ -8,8 +8,8 @@ acknowledgement, since the device would forget the message.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 
@@ -17,6 +17,7 @@ from adapters.mqtt.codec_reasons import ReasonCode
 from adapters.mqtt.connection_events import TAKEN, Ticket, Verdict
 from adapters.mqtt.contract import Accepted, Inbound, Ingest, Later, Outcome, Refused
 from adapters.mqtt.listener_budget import ByteBudget
+from gateway.errors import Rejected
 from gateway.ports import Clock, Meter
 
 log = structlog.get_logger(__name__)
@@ -81,14 +82,13 @@ class PublishDesk:
 
     def submit(self, publisher: Publisher, ticket: Ticket, inbound: Inbound, cost: int) -> None:
         """Start working on a publish that holds ``cost`` bytes of the budget."""
-        task = asyncio.create_task(self._carry(publisher, ticket, inbound, cost), name="mqtt-publish")
-        self._tasks[task] = publisher
-        task.add_done_callback(self._done)
+        self._begin(publisher, self._carry(publisher, ticket, inbound, cost))
 
-    def refuse(self, publisher: Publisher, ticket: Ticket, inbound: Inbound, refused: Refused) -> None:
-        """Answer a publish that the listener itself refuses."""
-        log.warning("mqtt_publish_refused", client_id=inbound.client_id, topic=inbound.topic, reason=refused.reason)
-        self._answer(publisher, ticket, inbound, refused)
+    def refuse(
+        self, publisher: Publisher, ticket: Ticket, inbound: Inbound, error: Rejected, payload_bytes: int
+    ) -> None:
+        """Note, answer and report a publish that the listener itself refuses; its payload was not kept."""
+        self._begin(publisher, self._carry_refusal(publisher, ticket, inbound, error, payload_bytes))
 
     async def stop(self, deadline_s: float) -> None:
         """Hold nothing any more, finish what is being committed; what is not done at the deadline is cancelled."""
@@ -99,6 +99,17 @@ class PublishDesk:
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    def _begin(self, publisher: Publisher, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="mqtt-publish")
+        self._tasks[task] = publisher
+        task.add_done_callback(self._done)
+
+    async def _carry_refusal(
+        self, publisher: Publisher, ticket: Ticket, inbound: Inbound, error: Rejected, payload_bytes: int
+    ) -> None:
+        refused = await self._ingest.refuse(inbound, error, payload_bytes=payload_bytes)
+        self._answer(publisher, ticket, inbound, refused)
 
     async def _carry(self, publisher: Publisher, ticket: Ticket, inbound: Inbound, cost: int) -> None:
         try:

@@ -1,6 +1,6 @@
 """Refusals that only MQTT can make; they travel like every other :class:`~gateway.errors.SubmissionError`."""
 
-from gateway.errors import Rejected
+from gateway.errors import PayloadTooLarge, Rejected
 
 
 class TopicUnknown(Rejected):
@@ -44,3 +44,11 @@ class ChunksCorrupt(Rejected):
     reason = "chunks_corrupt"
     http_status = 422
     hint = "send all chunks of the picture again; crc32 is that of zlib, over the whole picture"
+
+
+def packet_too_large(payload_bytes: int, *, packet_bytes_max: int) -> PayloadTooLarge:
+    """Return the refusal of a message whose payload was not even kept."""
+    return PayloadTooLarge(
+        f"the message has {payload_bytes} bytes; a packet of at most {packet_bytes_max} is taken",
+        hint="send fewer bytes, or raise limits.image_bytes_max",
+    )

@@ -70,6 +70,13 @@ class Submitter:
 
     async def refuse(self, error: Rejected, *, device_id: str | None, payload: bytes) -> Refused:
         """Note a refusal that was made before the intake saw anything."""
+        sha256 = await _sha256(payload) if payload else None
+        return await self.note(error, device_id=device_id, payload_sha256=sha256, payload_bytes=len(payload))
+
+    async def note(
+        self, error: Rejected, *, device_id: str | None, payload_sha256: str | None, payload_bytes: int
+    ) -> Refused:
+        """Note a refusal and return what the device is told of it."""
         await self._intake.refuse(
             Refusal(
                 device_id=device_id or UNKNOWN_DEVICE,
@@ -77,8 +84,8 @@ class Submitter:
                 refused_at=self._clock.now(),
                 reason=error.reason,
                 detail=error.detail,
-                payload_sha256=await _sha256(payload) if payload else None,
-                payload_bytes=len(payload),
+                payload_sha256=payload_sha256,
+                payload_bytes=payload_bytes,
             )
         )
         return _refused(error, device_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from adapters.mqtt.contract import Accepted, Inbound, Later, Outcome, Refused
+from gateway.errors import Rejected
 from gateway.messages import CommittedItem, Reading, Receipt
 
 EPOCH = "0197a000-0000-7000-8000-000000000002"
@@ -29,6 +30,7 @@ class FakeIngest:
     script: list[Outcome | None] = field(default_factory=list)
     stored: list[Inbound] = field(default_factory=list)
     taken: list[Inbound] = field(default_factory=list)
+    refused: list[tuple[Inbound, Rejected, int]] = field(default_factory=list)
     concurrent_max: int = 0
     pending_notices: list[tuple[str, bytes]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +52,12 @@ class FakeIngest:
         if callable(outcome):
             outcome = outcome(inbound)
         return self._store(inbound) if outcome is None else outcome
+
+    async def refuse(self, inbound: Inbound, error: Rejected, *, payload_bytes: int) -> Refused:
+        await self.gate.wait()
+        self.refused.append((inbound, error, payload_bytes))
+        device_id = inbound.device_id or _device_of(inbound.topic)
+        return Refused(device_id=device_id, reason=error.reason, detail=error.detail, cure=error.cure)
 
     def reply(self, inbound: Inbound, outcome: Outcome) -> tuple[str, bytes] | None:
         if isinstance(outcome, Later) or outcome.device_id is None:

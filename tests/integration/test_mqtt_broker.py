@@ -126,7 +126,7 @@ async def test_bytes_held_are_bounded_too(broker: Mosquitto, tmp_path: Path) -> 
             await until(lambda: len(ingest.stored) == 20)
 
 
-async def test_a_message_beyond_the_limit_is_cut_and_taken_so_that_it_can_be_refused(
+async def test_a_message_beyond_the_limit_is_not_kept_and_refused_with_its_true_size(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     ingest = FakeIngest()
@@ -135,9 +135,10 @@ async def test_a_message_beyond_the_limit_is_cut_and_taken_so_that_it_can_be_ref
         with Publisher(broker) as device:
             device.publish("huge", "devices/d1/images", b"x" * 5_000_000)
             device.publish("next", "devices/d1/images", b"next")
-            await until(lambda: len(ingest.taken) == 2)
-    assert limits.image_bytes_max < len(ingest.taken[0].payload) <= limits.mqtt_packet_bytes_max
-    assert ingest.taken[1].payload == b"next"
+            await until(lambda: ingest.payloads == [b"next"])
+    ((inbound, error, payload_bytes),) = ingest.refused
+    assert (inbound.topic, inbound.payload) == ("devices/d1/images", b"")
+    assert (error.reason, payload_bytes) == ("payload_too_large", 5_000_000)
 
 
 async def test_a_held_message_gives_the_connection_up_and_comes_again(broker: Mosquitto, tmp_path: Path) -> None:

@@ -103,12 +103,13 @@ async def test_extended_authentication_is_refused() -> None:
 # --- what is too large ---
 
 
-async def test_oversized_publish_of_5_0_ends_the_connection_at_its_header() -> None:
+async def test_oversized_publish_of_5_0_ends_the_connection_at_its_topic() -> None:
     async with listening(limits=SMALL) as under, await RawDevice.connect(under.port, version=V5) as device:
         assert device.connack is not None
         bytes_max = device.connack.properties.maximum_packet_bytes
         assert bytes_max == SMALL["image_bytes_max"] + 64 * 1024
-        device.send_bytes(b"\x32" + write_variable(bytes_max))
+        head = b"\x32" + write_variable(bytes_max) + write_text("devices/cam-1/images") + b"\x00\x05\x00"
+        device.send_bytes(head + bytes(20_000))
         assert ending(await device.receive_until_closed()) == ReasonCode.PACKET_TOO_LARGE
 
 
@@ -118,10 +119,20 @@ async def test_oversized_publish_of_3_1_1_is_read_over_refused_and_reported() ->
         device.publish(bytes(300_000), packet_id=5)
         assert await device.receive() == Puback(packet_id=5)
         assert under.ingest.taken == []
+        assert [payload_bytes for _, _, payload_bytes in under.ingest.refused] == [300_000]
         assert under.publishes("refused") == 1
         device.publish(b"next", packet_id=6)
         assert await device.receive() == Puback(packet_id=6)
         assert under.ingest.payloads == [b"next"]
+
+
+async def test_oversized_publish_is_acknowledged_only_after_its_refusal_is_noted() -> None:
+    async with listening(limits=SMALL) as under, await RawDevice.connect(under.port) as device:
+        under.ingest.gate.clear()
+        device.publish(bytes(300_000), packet_id=5)
+        await device.ping()
+        under.ingest.gate.set()
+        assert await device.receive() == Puback(packet_id=5)
 
 
 async def test_control_packets_are_small() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from adapters.mqtt.broker_budget import Budget
 from adapters.mqtt.broker_carrier import Carrier
 from adapters.mqtt.broker_link import Delivered, Reply
-from adapters.mqtt.contract import Inbound, Later, Outcome
+from adapters.mqtt.contract import Inbound, Later, Outcome, Refused
+from gateway.errors import Rejected
 from tests.fakes.ingest import LATER, REFUSED, FakeIngest
 from tests.fakes.intake import ManualClock, RecordingMeter
 
@@ -41,6 +42,9 @@ class Gates:
         await self._open.setdefault(inbound.payload, asyncio.Event()).wait()
         return await self._ingest.take(inbound)
 
+    async def refuse(self, inbound: Inbound, error: Rejected, *, payload_bytes: int) -> Refused:
+        return await self._ingest.refuse(inbound, error, payload_bytes=payload_bytes)
+
     def reply(self, inbound: Inbound, outcome: Outcome) -> tuple[str, bytes] | None:
         return self._ingest.reply(inbound, outcome)
 
@@ -69,7 +73,7 @@ def message(packet_id: int | None, *, retain: bool = False, stale: bool = False)
         packet_id=packet_id,
         retain=retain,
     )
-    return Delivered(inbound, stale)
+    return Delivered(inbound, stale, len(payload))
 
 
 class World:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt.broker_framing import Framer, NotMqtt, Packet
+from adapters.mqtt.broker_framing import CUT_BYTES, Framer, NotMqtt, Packet
 
 CAP = 300
 PACKETS = st.lists(st.tuples(st.integers(0x10, 0xFF), st.binary(max_size=2 * CAP)), max_size=8)
@@ -44,6 +44,14 @@ def test_what_is_beyond_the_cap_is_not_kept() -> None:
     assert framer.next_packet() is None
     assert len(framer._body) == CAP
     assert framer.expected_bytes() == CAP
+
+
+def test_of_a_packet_beyond_the_cap_room_is_asked_for_its_topic_only() -> None:
+    framer = Framer(body_bytes_max=8_000_000)
+    framer.feed(encoded(0x32, bytes(9_000_000))[:100_000])
+    assert framer.expected_bytes() == CUT_BYTES
+    assert framer.next_packet() is None
+    assert len(framer._body) == CUT_BYTES
 
 
 def test_the_size_of_a_packet_is_known_before_it_is_taken() -> None:

@@ -161,7 +161,7 @@ def test_oversized_publish_can_be_discarded_as_it_comes() -> None:
     decoder.feed(wire[:20_000])
     head = decoder.peek_publish()
     assert head is not None
-    assert (head.topic, head.packet_id) == ("a", 3)
+    assert (head.publish.topic, head.publish.packet_id, head.payload_bytes) == ("a", 3, 80_000)
     decoder.discard_packet()
     assert (decoder.discarding, decoder.buffered_bytes) == (True, 0)
     decoder.feed(wire[20_000:] + b"\xc0\x00")

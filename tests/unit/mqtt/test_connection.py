@@ -135,6 +135,21 @@ def test_oversized_publish_of_3_1_1_is_skipped_and_keeps_its_place_in_the_order(
     assert sent(one) == [Puback(packet_id=packet_id) for packet_id in (1, 2, 3)]
 
 
+def test_oversized_publish_of_5_0_is_told_when_its_topic_came_and_ends_the_connection() -> None:
+    one = opened(V5)
+    data = encode(Publish(topic="devices/cam-1/images", payload=bytes(PACKET_BYTES_MAX), qos=1, packet_id=2), V5)
+    for at in range(0, len(data), 100):
+        one.receive_data(data[at : at + 100])
+        if (event := one.next_event()) is not None:
+            break
+    assert isinstance(event, PublishTooLarge)
+    assert (event.publish.topic, event.publish.payload) == ("devices/cam-1/images", b"")
+    assert event.payload_bytes == PACKET_BYTES_MAX
+    ended = one.next_event()
+    assert isinstance(ended, ConnectionEnded)
+    assert ended.reason == "packet_too_large"
+
+
 @pytest.mark.parametrize("version", [V3_1_1, V5])
 def test_end_is_told_once(version: int) -> None:
     one = opened(version)
