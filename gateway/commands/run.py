@@ -51,7 +51,18 @@ def run(
     configure_logging(settings.gateway.log_format, settings.gateway.log_level)
     for warning in settings.warnings:
         log.warning("settings_warning", where=warning.where, key=warning.key, text=warning.text, cure=warning.cure)
+    _allow_connections(settings)
     asyncio.run(_serve(settings, lan=lan))
+
+
+def _allow_connections(settings: Settings) -> None:
+    from gateway.descriptors import allow_descriptors, descriptors_needed
+
+    needed = descriptors_needed(settings)
+    allowed = allow_descriptors(needed)
+    if allowed < needed:
+        cure = "raise the hard limit (systemd: LimitNOFILE=, Docker: --ulimit nofile=), or lower *.connections_max"
+        log.warning("open_files_limited", allowed=allowed, needed=needed, cure=cure)
 
 
 def opened_to_lan(settings: Settings) -> Settings:
