@@ -89,8 +89,8 @@ class MqttSettings(Section):
         default=512,
         ge=1,
         le=100_000,
-        description="Open connections of the listener. With those of HTTP below the usual 1024 open files; for more the "
-        "gateway raises that limit as far as the system lets it. An idle one costs 5 KiB.",
+        description="Open connections of the listener. With those of HTTP below the usual 1024 open files; for more "
+        "the gateway raises that limit as far as the system lets it. An idle one costs 5 KiB.",
     )
     sessions_max: int = Field(
         default=2048,
