@@ -60,10 +60,12 @@ class Device:
         sock = self.client.socket()
         if sock is not None:
             sock.close()
+        self.client._reset_sockets()  # the pair that it wakes itself with
 
     def leave(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()
 
 
 @contextmanager
