@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from urllib.parse import quote
 
@@ -35,6 +36,9 @@ _MESSAGE_ID_BYTES = 32  # hex digits of half a SHA-256: 128 bits; IoT Hub allows
 _CREATED_AT_BYTES = 27  # 2026-03-01T12:00:00.000000Z
 _SYSTEM_BYTES = _MESSAGE_ID_BYTES + _CREATED_AT_BYTES + len("application/json") + len("utf-8")
 _TAIL = b"]}"
+
+
+KEYS_REMEMBERED_MAX = 512
 
 
 class NotEncodable(ValueError):
@@ -120,7 +124,7 @@ def encode_event(event: Event) -> EncodedEvent:
         # The reading's text is a JSON object already: it goes out as the device wrote it.
         item = _json(facts)[:-1] + b',"values":' + _bytes(event.result.values_json) + b"}"
     return EncodedEvent(
-        event.sequence, item, RoutingKeys(event.kind.value, event.device_id, event.transport.value, label)
+        event.sequence, item, _routing_keys(event.kind.value, event.device_id, event.transport.value, label)
     )
 
 
@@ -131,12 +135,19 @@ def count_that_fits(
 
     The one may be larger than ``bytes_max``: compare :func:`message_bytes`.
     """
-    body = len(_head(header, tombstones)) + len(_TAIL)
-    keys: RoutingKeys | None = None
-    for count, event in enumerate(events):
-        body += len(event.item) + (1 if count else 0)
-        keys = event.keys if keys is None else keys.agreed(event.keys)
-        if count and body + _properties_bytes(keys.properties()) > bytes_max:
+    if not events:
+        return 0
+    room = bytes_max - len(_head(header, tombstones)) - len(_TAIL) - len(events[0].item)
+    keys = events[0].keys
+    room_beside_keys = room - _keys_bytes(keys)
+    for count, event in enumerate(islice(events, 1, None), 1):
+        taken = len(event.item) + 1
+        room -= taken
+        room_beside_keys -= taken
+        if event.keys is not keys:
+            keys = keys.agreed(event.keys)
+            room_beside_keys = room - _keys_bytes(keys)
+        if room_beside_keys < 0:
             return count
     return len(events)
 
@@ -160,6 +171,17 @@ def build_message(
 def message_bytes(message: CloudMessage) -> int:
     """Return the size that IoT Hub counts and bills."""
     return len(message.body) + _properties_bytes(message.properties)
+
+
+# A site has tens of devices and labels; their events come again and again, and one object for all is quick to compare.
+@lru_cache(maxsize=KEYS_REMEMBERED_MAX)
+def _routing_keys(kind: str, device_id: str, transport: str, label: str | None) -> RoutingKeys:
+    return RoutingKeys(kind, device_id, transport, label)
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED_MAX)
+def _keys_bytes(keys: RoutingKeys) -> int:
+    return _properties_bytes(keys.properties())
 
 
 def _properties_bytes(properties: Mapping[str, str]) -> int:

@@ -69,6 +69,8 @@ class Suspicion:
 
     def next_group(self, waiting: Iterable[int]) -> list[int]:
         """Return the first of ``waiting`` that may share a message; suspects don't mix with others."""
+        if not self._suspects and not self._group_max:
+            return list(waiting)
         group: list[int] = []
         room = math.inf
         for sequence in waiting:
