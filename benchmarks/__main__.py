@@ -8,7 +8,16 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("http_images", "readings", "drain", "footprint", "mqtt_images", "mqtt_readings", "mqtt_connections")
+NAMES = (
+    "http_images",
+    "readings",
+    "drain",
+    "outbox_scale",
+    "footprint",
+    "mqtt_images",
+    "mqtt_readings",
+    "mqtt_connections",
+)
 
 
 def main(names: tuple[str, ...]) -> None:
