@@ -39,7 +39,8 @@ WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i < :l
 INSERT INTO events (sequence, submission_id, device_id, transport, kind, state, received_at, payload_sha256,
                     payload_bytes, result, delivered_at)
 SELECT i, 'old-' || i, 'sensor-' || (i % 50), 'mqtt', 'reading',
-       CASE WHEN i <= :half THEN 'delivered' ELSE 'pending' END, :time, printf('%064d', i), 120, :result, CASE WHEN i <= :half THEN :time END
+       CASE WHEN i <= :half THEN 'delivered' ELSE 'pending' END,
+       :time, printf('%064d', i), 120, :result, CASE WHEN i <= :half THEN :time END
 FROM n
 """
 _RESULT = '{"temperature":21.5,"humidity":40.2,"note":"' + "x" * 80 + '"}'
