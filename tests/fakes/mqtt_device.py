@@ -88,6 +88,10 @@ class RawDevice:
     def send_bytes(self, data: bytes) -> None:
         self._writer.write(data)
 
+    async def drained(self) -> None:
+        """Return when what was sent left this process."""
+        await self._writer.drain()
+
     def publish(
         self,
         payload: bytes = b"{}",

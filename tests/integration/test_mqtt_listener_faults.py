@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
+import structlog
+from structlog.typing import EventDict
 
 from adapters.mqtt import listener_deadlines
 from adapters.mqtt.codec import CONTROL_BYTES_MAX
@@ -31,6 +33,11 @@ async def until(condition: Callable[[], object], seconds: float = 8.0) -> None:
 def ending(packets: list[Packet]) -> int | None:
     last = packets[-1] if packets else None
     return last.code if isinstance(last, Disconnect) else None
+
+
+def dropped_for(logs: list[EventDict]) -> list[str]:
+    """The reasons of the connections that a log tells of as dropped."""
+    return [entry["reason"] for entry in logs if entry["event"] == "mqtt_client_dropped"]
 
 
 # --- what is not MQTT ---
@@ -251,25 +258,29 @@ async def test_keep_alive_does_not_run_while_we_do_not_read() -> None:
 
 async def test_packet_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener_deadlines, "PACKET_TIMEOUT_S", 0.3)
-    async with listening() as under, await RawDevice.connect(under.port) as device:
-        device.send_bytes(b"\x32\xff\xff\x7f\x00\x01a")
-        assert await device.receive_until_closed() == []
-        assert under.disconnects("packet_timeout") == 1
+    with structlog.testing.capture_logs() as logs:
+        async with listening() as under, await RawDevice.connect(under.port) as device:
+            device.send_bytes(b"\x32\xff\xff\x7f\x00\x01a")
+            assert await device.receive_until_closed() == []
+            assert under.disconnects("packet_timeout") == 1
+    assert dropped_for(logs) == ["packet_timeout"]
 
 
 # --- who does not listen ---
 
 
 async def test_subscriber_that_never_reads_is_dropped() -> None:
-    async with listening() as under, await RawDevice.connect(under.port, "deaf") as device:
-        await device.subscribe(RESULTS, qos=0)
-        device.stop_reading()
-        for _ in range(2000):
-            under.listener.deliver(RESULTS, bytes(10_000), qos=0)
-            await asyncio.sleep(0)
-            if under.disconnects("slow_reader"):
-                break
-        assert under.disconnects("slow_reader") == 1
+    with structlog.testing.capture_logs() as logs:
+        async with listening() as under, await RawDevice.connect(under.port, "deaf") as device:
+            await device.subscribe(RESULTS, qos=0)
+            device.stop_reading()
+            for _ in range(2000):
+                under.listener.deliver(RESULTS, bytes(10_000), qos=0)
+                await asyncio.sleep(0)
+                if under.disconnects("slow_reader"):
+                    break
+            assert under.disconnects("slow_reader") == 1
+    assert dropped_for(logs) == ["slow_reader"]
 
 
 async def test_device_that_reads_no_acknowledgements_is_not_read_and_then_dropped(
