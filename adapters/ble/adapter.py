@@ -60,6 +60,14 @@ class BleAdapter:
                 run.exception()
         await self._service.close()
 
+    async def command(self, device_id: str, name: str, value: int | None) -> bool:
+        """Return True when the device was told: the write is done, confirmed where the profile writes with response.
+
+        False when no such device is linked now, its link was lost meanwhile, or its profile knows no such command.
+        ``value`` is clamped to the bounds that the profile gives. Takes ``ble.gatt_timeout_s`` at most for each write.
+        """
+        return self._service is not None and await self._service.command(device_id, name, value)
+
     def describe(self) -> str:
         """Return which radio."""
         return "" if self._service is None else self._service.describe()

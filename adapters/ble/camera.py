@@ -5,7 +5,7 @@ go to whichever link is up: a picture may be committed after the link that broug
 resume tells the device at the next one. Invariant: at most PENDING_MAX payloads of a device wait for the intake.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 # A camera sends its next picture while the last one is classified; one that is further ahead is too fast for us.
 PENDING_MAX = 2
 TOO_FAST_RETRY_S = 5.0
+
+# Queues a write. What it returns is done with True when written, with False when the link was lost before.
+Send = Callable[[Write], Awaitable[bool]]
 
 
 class Camera:
@@ -43,7 +46,7 @@ class Camera:
         self._clock = clock
         self._meter = meter
         self._spawn = spawn
-        self._send: Callable[[Write], None] | None = None
+        self._send: Send | None = None
         self._pending = 0
         self._outcomes = 0
         self._faults_in_a_row = 0
@@ -57,13 +60,17 @@ class Camera:
         return self._outcomes > 0 and self._pending == 0 and not self._heard_since_outcome
 
     @property
+    def is_linked(self) -> bool:
+        return self._send is not None
+
+    @property
     def faults_in_a_row(self) -> int:
         """How many transfers were given up since the last whole one, on this link."""
         return self._faults_in_a_row
 
     # --- the link -------------------------------------------------------------------------------------
 
-    def attach(self, send: Callable[[Write], None], *, att_payload_max: int) -> None:
+    def attach(self, send: Send, *, att_payload_max: int) -> None:
         """Take note of a link whose notifications are about to be on; ``send`` keeps writes until they are."""
         self._send = send
         self._outcomes = self._faults_in_a_row = 0
@@ -93,6 +100,16 @@ class Camera:
         actions = self._framing.command(name, value, self._clock.monotonic())
         self._act(actions)
         return bool(actions)
+
+    async def tell(self, name: str, value: int | None) -> bool:
+        """Give a command; return whether all of it was written: with a response, the device has confirmed it."""
+        send = self._send
+        if send is None:
+            return False
+        actions = self._framing.command(name, value, self._clock.monotonic())
+        written = [send(action) for action in actions if isinstance(action, Write)]
+        results = [await one for one in written]
+        return bool(results) and all(results)
 
     # --- actions --------------------------------------------------------------------------------------
 

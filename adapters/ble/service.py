@@ -128,6 +128,14 @@ class BleService:
         if bluez is not None:
             await bluez.close()
 
+    async def command(self, device_id: str, name: str, value: int | None) -> bool:
+        """Return True when the device was told. False: unknown, not linked now, or its profile has no such command."""
+        # A device that changes its address has a camera for each: at most one is linked.
+        for camera in self._cameras.values():
+            if camera.device_id == device_id and camera.is_linked:
+                return await camera.tell(name, value)
+        return False
+
     def describe(self) -> str:
         """Return which radio scans, and for how much."""
         return "" if self._bluez is None else f"Bluetooth {self._bluez.adapter_path.rsplit('/', 1)[-1]}"

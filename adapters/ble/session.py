@@ -48,7 +48,7 @@ class Session:
         self._photo_interval_s = photo_interval_s
         self._photo_due_s = clock.monotonic() + photo_interval_s
         self._clock = clock
-        self._writes: asyncio.Queue[Write] = asyncio.Queue(WRITES_MAX)
+        self._writes: asyncio.Queue[tuple[Write, asyncio.Future[bool]]] = asyncio.Queue(WRITES_MAX)
         self._rows: dict[str, BleakGATTCharacteristic] = {}
 
     async def run(self) -> TurnEnd:
@@ -61,15 +61,15 @@ class Session:
             return await self._speak()
         finally:
             self._camera.detach()
+            while not self._writes.empty():
+                _tell(self._writes.get_nowait()[1], written=False)
 
     async def _speak(self) -> TurnEnd:
         while True:
             end = self._ended()
             if end is not None:
                 return end
-            write = await self._next_write()
-            if write is not None:
-                await self._link.write(self._rows[write.role], write.data, with_response=write.with_response)
+            await self._write_next()
             self._camera.ticked()
             if self._reader is not None:
                 await self._reader.read_when_due(self._link)
@@ -84,14 +84,19 @@ class Session:
             faults_in_a_row=self._camera.faults_in_a_row,
         )
 
-    async def _next_write(self) -> Write | None:
-        if not self._writes.empty():
-            return self._writes.get_nowait()
+    async def _write_next(self) -> None:
+        """Write what waits, or return when it is time to tick."""
         try:
             async with asyncio.timeout(TICK_S):
-                return await self._writes.get()
+                write, done = await self._writes.get()
         except TimeoutError:
-            return None
+            return
+        try:
+            await self._link.write(self._rows[write.role], write.data, with_response=write.with_response)
+            _tell(done, written=True)
+        finally:
+            # Failed or cancelled: nobody knows whether the device heard it.
+            _tell(done, written=False)
 
     def _take_photo_when_due(self) -> None:
         now_s = self._clock.monotonic()
@@ -99,11 +104,14 @@ class Session:
             self._photo_due_s = now_s + self._photo_interval_s
             self._camera.command("photo")
 
-    def _send(self, write: Write) -> None:
+    def _send(self, write: Write) -> asyncio.Future[bool]:
+        done = asyncio.get_running_loop().create_future()
         try:
-            self._writes.put_nowait(write)
+            self._writes.put_nowait((write, done))
         except asyncio.QueueFull:
             log.warning("ble_writes_dropped", device_id=self._camera.device_id, waiting=WRITES_MAX)
+            done.set_result(False)
+        return done
 
     # --- characteristics ------------------------------------------------------------------------------
 
@@ -131,6 +139,11 @@ class Session:
     def _att_payload_max(self) -> int:
         sizes = [row.max_write_without_response_size for row in self._rows.values()]
         return max(min(sizes, default=ATT_PAYLOAD_MIN), ATT_PAYLOAD_MIN)
+
+
+def _tell(done: asyncio.Future[bool], *, written: bool) -> None:
+    if not done.done():
+        done.set_result(written)
 
 
 class SensorSession:

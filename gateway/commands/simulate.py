@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from gateway.commands.simulate_ble import ble
 from gateway.errors import OperatorError
 from gateway.simulators.devices.mqtt_messages import Form
 
 app = typer.Typer(help="Stand-ins for what a desk does not have: an IoT Hub, devices.", no_args_is_help=True)
 devices = typer.Typer(help="Devices that send pictures as real ones do.", no_args_is_help=True)
 app.add_typer(devices, name="device")
+devices.command()(ble)
 
 
 @app.command()

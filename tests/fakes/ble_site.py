@@ -84,6 +84,9 @@ class BleSite:
     def outcome(self, outcome: str, profile: str = "openglass") -> float:
         return self.meter.counts("gateway_ble_transfers_total", profile=profile, outcome=outcome)
 
+    def outcome_of_sessions(self, reason: str) -> float:
+        return self.meter.counts("gateway_ble_sessions_total", reason=reason)
+
     def rung(self, rung: str) -> float:
         return self.meter.counts("gateway_ble_recovery_total", rung=rung)
 

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,7 @@ class PrivateBus:
         """Return when the daemon listens. Raises OperatorError with the cure."""
         if len(bytes(self.socket)) > SOCKET_PATH_BYTES_MAX:
             raise OperatorError(f"{self.socket} is too long for a socket: choose a folder with a shorter path.")
+        self._clear_path()
         try:
             with self._log.open("ab") as log:
                 self._process = await self._spawned(log)
@@ -50,6 +52,18 @@ class PrivateBus:
             process.kill()
         await process.communicate()
         self.socket.unlink(missing_ok=True)
+
+    def _clear_path(self) -> None:
+        """Remove a socket that nobody answers on: dbus-daemon does not start over one."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket))
+            except FileNotFoundError:
+                return
+            except ConnectionRefusedError:
+                self.socket.unlink()
+                return
+        raise OperatorError(f"a bus runs at {self.socket} already: end the other simulation, or choose another folder.")
 
     async def _spawned(self, log: BinaryIO) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

@@ -91,6 +91,7 @@ class CafebabeCamera(BleCamera):
     def written(self, role: str, data: bytes) -> Sequence[Notification]:
         if role == "control" and data == struct.pack("<I", 0xABCD4321):
             self.acknowledged += 1
+            self.on_answer(self.photos, "acknowledged")
         return self.photo() if role == "control" and data == struct.pack("<I", 0xCAFEBABE) else ()
 
     def _notifications(self, picture: bytes) -> Iterator[Notification]:

@@ -6,7 +6,7 @@ cut them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -30,8 +30,9 @@ class Notification:
 class BleCamera(ABC):
     """One camera. ``pictures`` is what it photographs, one after the other; without more, it is silent.
 
-    ``photos`` counts those it took, ``acknowledged`` those that the gateway said it has. With ``interval_s`` it takes
-    one so often by itself, while somebody listens.
+    ``photos`` counts those it took, ``acknowledged`` those that the gateway said it has, ``refused`` those it will
+    never take. With ``interval_s`` it takes one so often by itself, while somebody listens. ``on_answer`` is called
+    with the picture's number and the gateway's word on it.
     """
 
     name: str
@@ -44,6 +45,9 @@ class BleCamera(ABC):
     def __init__(self, pictures: Iterator[bytes], *, att_payload_max: int = 244) -> None:
         self.photos = 0
         self.acknowledged = 0
+        self.refused = 0
+        self.picture_bytes = 0
+        self.on_answer: Callable[[int, str], None] = _not_told
         self.interval_s: float | None = None
         self._pictures = pictures
         self._att_payload_max = att_payload_max
@@ -86,8 +90,13 @@ class BleCamera(ABC):
         if picture is None:
             return ()
         self.photos += 1
+        self.picture_bytes = len(picture)
         return tuple(self._notifications(picture))
 
     @abstractmethod
     def _notifications(self, picture: bytes) -> Iterator[Notification]:
         """Yield the notifications that carry a picture."""
+
+
+def _not_told(_number: int, _word: str) -> None:
+    """Do nothing: nobody asked to be told."""

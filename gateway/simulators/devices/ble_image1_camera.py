@@ -13,6 +13,7 @@ from gateway.simulators.devices.ble_firmware import BleCamera, GattCharacteristi
 PICTURE, READING = 1, 2
 # "again every 5 s or more while it gets neither REQUEST nor STATUS"
 ANNOUNCE_EVERY_S = 5.0
+WORDS = {0x00: "on disk", 0x41: "it came damaged too often", 0x80: "refused", 0x81: "refused: too large"}
 
 
 class Told(NamedTuple):
@@ -158,12 +159,14 @@ class GatewayImage1Camera(BleCamera):
     def _told(self, data: bytes) -> Sequence[Notification]:
         _, code, transfer_id, retry_after_s = struct.unpack("<BBIH", data[:8])
         self.statuses.append(Told(transfer_id, code))
+        self.on_answer(transfer_id, _word(code, retry_after_s))
         if not self._waiting or self._waiting[0].transfer_id != transfer_id:
             return ()
         if 0x40 <= code < 0x80:
             self.retry_after_s = retry_after_s
             return ()
         self.acknowledged += code == 0x00
+        self.refused += code >= 0x80
         self._waiting.popleft()
         return self.announce()
 
@@ -173,3 +176,9 @@ class GatewayImage1Camera(BleCamera):
         if command.what == 2:
             self.interval_s = float(command.value) or None
         return self.photo() if command.what == 1 else ()
+
+
+def _word(code: int, retry_after_s: int) -> str:
+    if code in WORDS:
+        return WORDS[code]
+    return f"try later, in {retry_after_s} s" if 0x40 <= code < 0x80 else f"refused (status {code:02X})"
