@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import AdapterUnavailable
+from gateway.messages import DeviceCommand
 from gateway.ports import Adapter, Clock, Intake, Meter
 from gateway.settings import BleSettings, LimitsSettings
 
@@ -60,11 +61,15 @@ class BleAdapter:
                 run.exception()
         await self._service.close()
 
+    async def tell(self, command: DeviceCommand) -> bool:
+        """Return whether the device was told: ports.CommandTarget."""
+        return await self.command(command.device_id, command.name, command.value)
+
     async def command(self, device_id: str, name: str, value: int | None) -> bool:
         """Return True when the device was told: the write is done, confirmed where the profile writes with response.
 
-        False when no such device is linked now, its link was lost meanwhile, or its profile knows no such command.
-        ``value`` is clamped to the bounds that the profile gives. Takes ``ble.gatt_timeout_s`` at most for each write.
+        False when no such device is linked now, or its link was lost meanwhile. Raises CommandUnknown. ``value`` is
+        clamped to the bounds that the profile gives. Takes ``ble.gatt_timeout_s`` at most for each write.
         """
         return self._service is not None and await self._service.command(device_id, name, value)
 

@@ -13,6 +13,7 @@ import structlog
 from adapters.ble.contract import Action, Complete, Framing, Incomplete, Verdict, Write
 from adapters.ble.desk import Desk
 from adapters.ble.profiles import Profile
+from gateway.errors import CommandUnknown
 from gateway.ports import Clock, Meter
 
 log = structlog.get_logger(__name__)
@@ -102,11 +103,16 @@ class Camera:
         return bool(actions)
 
     async def tell(self, name: str, value: int | None) -> bool:
-        """Give a command; return whether all of it was written: with a response, the device has confirmed it."""
+        """Give a command; return whether all of it was written: with a response, the device has confirmed it.
+
+        Raises CommandUnknown when the profile has no such command.
+        """
         send = self._send
         if send is None:
             return False
         actions = self._framing.command(name, value, self._clock.monotonic())
+        if not actions:
+            raise CommandUnknown(f"the profile {self.profile.name} of {self.device_id} has no command {name!a}")
         written = [send(action) for action in actions if isinstance(action, Write)]
         results = [await one for one in written]
         return bool(results) and all(results)

@@ -129,7 +129,7 @@ class BleService:
             await bluez.close()
 
     async def command(self, device_id: str, name: str, value: int | None) -> bool:
-        """Return True when the device was told. False: unknown, not linked now, or its profile has no such command."""
+        """Return True when the device was told. False: unknown, or not linked now. Raises CommandUnknown."""
         # A device that changes its address has a camera for each: at most one is linked.
         for camera in self._cameras.values():
             if camera.device_id == device_id and camera.is_linked:

@@ -27,8 +27,9 @@ def demo(
     """Run a gateway, a hub stand-in and devices; fail the uplink, kill the gateway; end with a ledger that adds up."""
     from rich.console import Console
 
+    from gateway.simulators.demo.options import DemoOptions
     from gateway.simulators.demo.screen import Screen, tell_verdict
-    from gateway.simulators.demo.site import DemoOptions, DemoSite, demo_folder
+    from gateway.simulators.demo.site import DemoSite, demo_folder
     from gateway.simulators.demo.timeline import timeline
 
     place = demo_folder(folder)

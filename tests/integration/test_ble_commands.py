@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapters.ble.image1 import CommandCode
+from gateway.errors import CommandUnknown
 from gateway.simulators.bluez.faults import FAILED, Fault
 from tests.fakes.ble_site import (
     ADDRESS,
@@ -48,11 +49,12 @@ async def test_interval_command_reaches_the_device_with_its_value(site: BleSite)
         assert device.firmware.commands == [(CommandCode.INTERVAL, 30)], "told means written, not queued"
 
 
-async def test_command_of_another_profile_is_not_told(site: BleSite) -> None:
+async def test_command_of_another_profile_is_said_to_be_unknown(site: BleSite) -> None:
     site.bluez.add(camera_of("jpeg-stream", jpeg(5_000)))
     async with site.serving(device=[GATE]) as adapter:
         await until(lambda: site.bluez.notify_clients == 1, "the link")
-        assert await adapter.command("gate", "photo", None) is False
+        with pytest.raises(CommandUnknown, match="jpeg-stream of gate has no command 'photo'"):
+            await adapter.command("gate", "photo", None)
 
 
 async def test_command_for_an_unknown_device_is_not_told(site: BleSite) -> None:

@@ -49,6 +49,11 @@ class Logbook:
             self._devices[device_id].put_off += 1
             self._devices[device_id].last = why
 
+    def said(self, device_id: str, what: str) -> None:
+        """Note what a device says of itself, where its protocol says nothing."""
+        with self._lock:
+            self._devices[device_id].last = what
+
     def accepted(self, device_id: str, submission_id: str, sequence: int | None, said: str) -> None:
         """Note that a device was told: on disk."""
         with self._lock:

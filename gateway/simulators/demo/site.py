@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from gateway.simulators.demo.broker import DemoBroker
 from gateway.simulators.demo.devices import DemoDevices
 from gateway.simulators.demo.gateway_process import DemoGateway
 from gateway.simulators.demo.logbook import Logbook
-from gateway.simulators.demo.timeline import Happening, Moment
+from gateway.simulators.demo.options import DemoOptions
+from gateway.simulators.demo.radio import DemoRadio
+from gateway.simulators.demo.timeline import Happening
 from gateway.simulators.demo.verdict import Ledger, Received, Verdict, judge
 from gateway.simulators.devices.mqtt_messages import Form
 from gateway.simulators.iot_hub.hub import HubOptions, IotHub
@@ -37,18 +39,6 @@ _IMPATIENT = {
     "GATEWAY_CLOUD__BACKOFF_MAX_S": "2",
     "GATEWAY_CLOUD__BATCH_WAIT_S": "0.3",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoOptions:
-    """How long and how fast. ``folder`` is made, and holds all that the demo leaves."""
-
-    folder: Path
-    duration_s: float
-    seed: int
-    interval_s: float
-    timeline: Sequence[Moment]
-    pictures: Sequence[Path] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,8 +80,11 @@ class DemoSite:
         options = self._options
         options.folder.mkdir(parents=True, exist_ok=True)
         hub_options = HubOptions(directory=options.folder / "hub", device_ids=(HUB_DEVICE,))
-        async with IotHub(hub_options) as hub, self._broker() as broker:
-            environment = hub.describe().environment(HUB_DEVICE) | _IMPATIENT
+        radio = DemoRadio(self.logbook, options)
+        async with IotHub(hub_options) as hub, self._broker() as broker, radio:
+            environment = {**hub.describe().environment(HUB_DEVICE), **_IMPATIENT, **radio.environment}
+            if radio.missing:
+                self._view.left_out.append(radio.missing)
             if broker is not None:
                 environment["GATEWAY_MQTT__URL"] = broker.url
             gateway = DemoGateway(options.folder, gateway_id=GATEWAY_ID, environment=environment)
@@ -102,7 +95,7 @@ class DemoSite:
                 picture_files=list(options.pictures),
             )
             try:
-                return await self._play(hub, broker, gateway, devices)
+                return await self._play(hub, broker, radio, gateway, devices)
             finally:
                 await gateway.stop()
 
@@ -120,17 +113,18 @@ class DemoSite:
             await broker.stop()
 
     async def _play(
-        self, hub: IotHub, broker: DemoBroker | None, gateway: DemoGateway, devices: DemoDevices
+        self, hub: IotHub, broker: DemoBroker | None, radio: DemoRadio, gateway: DemoGateway, devices: DemoDevices
     ) -> Verdict:
         await gateway.start()
         self._begin(devices, gateway, broker)
-        looking = asyncio.create_task(self._keep_looking(hub, gateway), name="demo-look")
+        looking = asyncio.create_task(self._keep_looking(hub, radio, gateway), name="demo-look")
         try:
             self._view.phase = "running"
             await self._happenings(hub, gateway)
             self._view.phase = "devices stop; the backlog drains"
             self._tell("devices stop")
             await devices.stop(asyncio.to_thread)
+            await radio.stop()
             await self._drained(gateway)
         finally:
             looking.cancel()
@@ -177,8 +171,9 @@ class DemoSite:
 
     # --- looking ---
 
-    async def _keep_looking(self, hub: IotHub, gateway: DemoGateway) -> None:
+    async def _keep_looking(self, hub: IotHub, radio: DemoRadio, gateway: DemoGateway) -> None:
         while True:
+            radio.write_down()
             await self._see(hub, gateway)
             self._look(self._view, self.logbook)
             await asyncio.sleep(LOOK_EVERY_S)
