@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.ports import Adapter, Clock, EventReader, Intake, Meter, Readiness, StatusSink
+from gateway.ports import Adapter, Clock, EventReader, Gatekeeper, Intake, Meter, Readiness, StatusSink
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class AdapterParts:
     model_name: str
     labels: Sequence[str]
     status: StatusSink
+    gatekeeper: Gatekeeper
 
 
 def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
@@ -46,6 +47,7 @@ def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
         version=parts.version,
         model_name=parts.model_name,
         labels=parts.labels,
+        gatekeeper=parts.gatekeeper,
     )
 
 
@@ -63,6 +65,7 @@ def _mqtt_listener(settings: Settings, parts: AdapterParts) -> Adapter | None:
         clock=parts.clock,
         data_dir=settings.gateway.data_dir,
         on_status=reporting_to(parts.status),
+        gatekeeper=parts.gatekeeper,
     )
 
 

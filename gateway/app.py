@@ -25,6 +25,7 @@ from gateway.control import ControlServer, Handler
 from gateway.crash_journal import MappedCrashJournal
 from gateway.device_board import DeviceBoard, KnownDevice
 from gateway.device_commands import command_body, parse_device_command
+from gateway.devices.gatekeeper import Gatekeeper
 from gateway.forwarder import Forwarder
 from gateway.health import Health, PartHealth, PartState
 from gateway.intake import GatewayIntake, IntakeLimits
@@ -237,6 +238,7 @@ class App:
             model_name=self.classifier.model.name,
             labels=self.classifier.description.labels,
             status=self.board,
+            gatekeeper=Gatekeeper(self.settings.gateway.data_dir, clock=self.clock, meter=self.metrics),
         )
 
     async def _keep_adapter(self, adapter: Adapter, part: PartHealth, tried: asyncio.Event) -> None:

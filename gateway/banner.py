@@ -1,6 +1,6 @@
 """What ``gateway run`` prints when it serves: where, what, and how to try it. Pure text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -11,6 +11,7 @@ class BannerFacts:
     version: str
     gateway_id: str
     faces: Sequence[tuple[str, str]]  # name, where it listens ("" when it does not)
+    access: Mapping[str, str]  # face → who may send: open, known, authenticated
     device_url: str
     model: str
     data_file: str
@@ -28,7 +29,7 @@ LAN_WARNING = (
 
 def render(facts: BannerFacts) -> str:
     """Return the banner as text, one fact a line."""
-    rows = [(name, where or "not listening; trying again (see the log)") for name, where in facts.faces]
+    rows = [(name, _stands(where, facts.access.get(name))) for name, where in facts.faces]
     rows += [("model", facts.model), ("data", facts.data_file), ("uplink", f"{facts.uplink}{_waiting(facts.waiting)}")]
     lines = [f"gateway-bridge {facts.version}, gateway id {facts.gateway_id}", ""]
     width = max(len(name) for name, _ in rows) + 3
@@ -44,6 +45,19 @@ def render(facts: BannerFacts) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+_ACCESS = {
+    "open": "open: anybody who reaches it may send",
+    "known": "known devices only",
+    "authenticated": "devices with a token or password only: gateway devices add",
+}
+
+
+def _stands(where: str, access: str | None) -> str:
+    if not where:
+        return "not listening; trying again (see the log)"
+    return where if access is None else f"{where}  ({_ACCESS[access]})"
 
 
 def _waiting(count: int) -> str:

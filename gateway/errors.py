@@ -73,6 +73,25 @@ class RequestInvalid(Rejected):
     http_status = 400
 
 
+class NotAuthenticated(Rejected):
+    """The client has not proved to be a known device."""
+
+    reason = "not_authenticated"
+    http_status = 401
+    hint = (
+        "send the device's token (Authorization: Bearer, Basic, Prediction-Key or ?key=); "
+        "`gateway devices add` makes one"
+    )
+
+
+class DeviceUnknown(Rejected):
+    """The listener serves known devices only."""
+
+    reason = "device_unknown"
+    http_status = 403
+    hint = "`gateway devices add` makes a device known"
+
+
 class CommandInvalid(GatewayError):
     """A cloud-to-device message that no device can be told; ``str(error)`` says what is wrong and how to mend it."""
 
@@ -120,6 +139,12 @@ class IntakeFull(Unavailable):
     reason = "intake_full"
     hint = "too many submissions at once: retry later"
     retry_after_s = 1.0
+
+
+class TooManyFailures(Unavailable):
+    reason = "too_many_failures"
+    http_status = 429
+    hint = "wait, then send the right secret"
 
 
 class SubmitTimeout(Unavailable):

@@ -38,6 +38,9 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_commands_total": Declaration(
         "counter", "Commands for devices by outcome: told, expired, invalid", ("outcome",)
     ),
+    "gateway_logins_total": Declaration(
+        "counter", "Proofs of devices by outcome: proven, refused, throttled", ("outcome",)
+    ),
     "gateway_device_changes_total": Declaration(
         "counter", "Devices that came or went: online, offline, lost, silent", ("transport", "state")
     ),

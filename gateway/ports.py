@@ -112,6 +112,22 @@ class CommandTarget(Protocol):
         """
 
 
+class Gatekeeper(Protocol):
+    """Knows the site's devices and their secrets."""
+
+    def is_known(self, device_id: str) -> bool:
+        """Tell whether the device is known."""
+
+    def recognise(self, secret: str) -> str | None:
+        """Return whose token this is, or None. No proof is asked for, so a wrong one is no failure."""
+
+    async def prove(self, *, device_id: str | None, secret: str, source: str) -> str:
+        """Return whose secret it is: ``device_id``'s, or of any device if None (tokens only).
+
+        ``source`` is the client's address. Raises NotAuthenticated, or TooManyFailures (429) for one that guesses.
+        """
+
+
 class StatusSink(Protocol):
     """Hears of devices that come and go."""
 

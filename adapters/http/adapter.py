@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapters.http import openapi
-from gateway.ports import Clock, EventReader, Intake, Meter, Readiness
+from gateway.ports import Clock, EventReader, Gatekeeper, Intake, Meter, Readiness
 from gateway.settings import HttpSettings, LimitsSettings
 
 if TYPE_CHECKING:
@@ -58,8 +58,13 @@ def create_http_adapter(
     version: str,
     model_name: str = "",
     labels: Sequence[str] = (),
+    gatekeeper: Gatekeeper | None = None,
 ) -> HttpAdapter:
-    """Return an adapter that is not started. Raises AdapterUnavailable if ``settings.listen`` is no address."""
+    """Return an adapter that is not started. Raises AdapterUnavailable if ``settings.listen`` is no address.
+
+    Without a ``gatekeeper`` nobody can prove anything: then ``http.access`` must be open.
+    """
+    from adapters.http.admission import Admission
     from adapters.http.api import DeviceApi, banner
     from adapters.http.door import SubmissionDoor
     from adapters.http.protocol import Guard
@@ -69,6 +74,7 @@ def create_http_adapter(
     fetcher = UrlFetcher(settings=settings.url_fetch)
     api = DeviceApi(
         door=SubmissionDoor(intake=intake, limits=limits, clock=clock, fetcher=fetcher),
+        admission=Admission(access=settings.effective_access, gatekeeper=gatekeeper),
         reader=reader,
         readiness=readiness,
         meter=meter,

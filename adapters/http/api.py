@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from adapters.http.admission import Admission
 from adapters.http.custom_vision import CustomVisionRoutes
 from adapters.http.door import SubmissionDoor
 from adapters.http.faces import Strays
@@ -23,12 +24,19 @@ class DeviceApi:
     """An ASGI application. No middleware of ours: each would cost every picture some of its latency."""
 
     def __init__(
-        self, *, door: SubmissionDoor, reader: EventReader, readiness: Readiness, meter: Meter, banner: str
+        self,
+        *,
+        door: SubmissionDoor,
+        admission: Admission,
+        reader: EventReader,
+        readiness: Readiness,
+        meter: Meter,
+        banner: str,
     ) -> None:
         strays = Strays(meter=meter)
         self.routes = [
-            *CustomVisionRoutes(door=door, meter=meter).routes(),
-            *NativeRoutes(door=door, reader=reader, meter=meter).routes(),
+            *CustomVisionRoutes(door=door, admission=admission, meter=meter).routes(),
+            *NativeRoutes(door=door, admission=admission, reader=reader, meter=meter).routes(),
             *ProbeRoutes(readiness=readiness, meter=meter, banner=banner).routes(),
         ]
         self._app = Starlette(

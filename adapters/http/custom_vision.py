@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from adapters.http import documents
+from adapters.http.admission import Admission
 from adapters.http.body import Body
 from adapters.http.door import Sender, SubmissionDoor
 from adapters.http.faces import endpoint, json_answer
@@ -20,8 +21,9 @@ from gateway.ports import Meter
 class CustomVisionRoutes:
     """Paths are case-sensitive and a trailing slash is 404, as in the container (paths.py has the one exception)."""
 
-    def __init__(self, *, door: SubmissionDoor, meter: Meter) -> None:
+    def __init__(self, *, door: SubmissionDoor, admission: Admission, meter: Meter) -> None:
         self._door = door
+        self._admission = admission
         self._meter = meter
 
     def routes(self) -> list[Route]:
@@ -35,21 +37,20 @@ class CustomVisionRoutes:
 
     async def _image(self, request: Request, body: Body) -> Response:
         content_type = request.headers.get("content-type", "")
-        receipt = await self._door.submit_image(body, content_type, _sender(request))
+        receipt = await self._door.submit_image(body, content_type, await self._sender(request))
         return json_answer(documents.custom_vision(receipt))
 
     async def _url(self, request: Request, body: Body) -> Response:
-        receipt = await self._door.submit_url(body, _sender(request))
+        receipt = await self._door.submit_url(body, await self._sender(request))
         return json_answer(documents.custom_vision(receipt))
 
-
-def _sender(request: Request) -> Sender:
-    host = request.client.host if request.client else None
-    query, headers = request.query_params, request.headers
-    return Sender(
-        device_id=device_id_of_request(query, headers, host),
-        submission_id=submission_id_of(headers),
-        captured_at=captured_at_of(query, headers),
-        # A legacy client can't act on a 422: a known id with other bytes is a new event, marked id_reused.
-        on_id_reuse=IdReuse.NEW_EVENT,
-    )
+    async def _sender(self, request: Request) -> Sender:
+        host = request.client.host if request.client else None
+        query, headers = request.query_params, request.headers
+        return Sender(
+            device_id=await self._admission.device_of(request, device_id_of_request(query, headers, host)),
+            submission_id=submission_id_of(headers),
+            captured_at=captured_at_of(query, headers),
+            # A legacy client can't act on a 422: a known id with other bytes is a new event, marked id_reused.
+            on_id_reuse=IdReuse.NEW_EVENT,
+        )

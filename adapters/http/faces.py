@@ -16,7 +16,7 @@ from adapters.http import documents
 from adapters.http.body import Body
 from adapters.http.paths import is_hosted, is_native
 from adapters.http.refusals import MethodNotAllowed, RouteUnknown
-from gateway.errors import SubmissionError, Unavailable
+from gateway.errors import NotAuthenticated, SubmissionError, Unavailable
 from gateway.ports import Meter
 
 log = structlog.get_logger(__name__)
@@ -64,6 +64,9 @@ def refusal(error: SubmissionError, face: Face, *, reference: str | None = None)
     headers: dict[str, str] = {}
     if isinstance(error, Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, NotAuthenticated):
+        # RFC 9110 section 11.6.1: a 401 says how to prove it. UTF-8: RFC 7617 section 2.1.
+        headers["www-authenticate"] = 'Basic realm="gateway", charset="UTF-8", Bearer realm="gateway"'
     if face is Face.NATIVE:
         body = documents.encoded(documents.problem(error, reference=reference))
         return Response(body, error.http_status, headers=headers, media_type=PROBLEM_JSON)

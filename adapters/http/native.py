@@ -5,6 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from adapters.http import documents
+from adapters.http.admission import Admission
 from adapters.http.body import Body
 from adapters.http.door import Sender, SubmissionDoor
 from adapters.http.faces import endpoint, json_answer
@@ -19,8 +20,9 @@ from gateway.ports import EventReader, Meter
 class NativeRoutes:
     """What a device that was written for this gateway calls."""
 
-    def __init__(self, *, door: SubmissionDoor, reader: EventReader, meter: Meter) -> None:
+    def __init__(self, *, door: SubmissionDoor, admission: Admission, reader: EventReader, meter: Meter) -> None:
         self._door = door
+        self._admission = admission
         self._reader = reader
         self._meter = meter
 
@@ -34,28 +36,30 @@ class NativeRoutes:
 
     async def _images(self, request: Request, body: Body) -> Response:
         content_type = request.headers.get("content-type", "")
-        receipt = await self._door.submit_image(body, content_type, _sender(request))
+        receipt = await self._door.submit_image(body, content_type, await self._sender(request))
         return json_answer(documents.image_receipt(receipt))
 
     async def _readings(self, request: Request, body: Body) -> Response:
         content_type = request.headers.get("content-type", "")
-        receipt = await self._door.submit_readings(body, content_type, _sender(request))
+        receipt = await self._door.submit_readings(body, content_type, await self._sender(request))
         return json_answer(documents.readings_receipt(receipt))
 
     async def _event(self, request: Request, _: Body) -> Response:
-        device_id = device_id_checked(request.path_params["device_id"])
+        device_id = await self._device_id(request)
         item_id: str = request.path_params["submission_id"]
         found = await self._reader.find_event(device_id, item_id) if ITEM_ID.fullmatch(item_id) else None
         if found is None:
             raise EventUnknown(f"device {device_id} has no event {shortened(item_id)}")
         return json_answer(documents.event(found))
 
+    async def _device_id(self, request: Request) -> str:
+        return await self._admission.device_of(request, device_id_checked(request.path_params["device_id"]))
 
-def _sender(request: Request) -> Sender:
-    query, headers = request.query_params, request.headers
-    return Sender(
-        device_id=device_id_checked(request.path_params["device_id"]),
-        submission_id=submission_id_of(headers),
-        captured_at=captured_at_of(query, headers),
-        on_id_reuse=IdReuse.REJECT,
-    )
+    async def _sender(self, request: Request) -> Sender:
+        query, headers = request.query_params, request.headers
+        return Sender(
+            device_id=await self._device_id(request),
+            submission_id=submission_id_of(headers),
+            captured_at=captured_at_of(query, headers),
+            on_id_reuse=IdReuse.REJECT,
+        )

@@ -15,7 +15,7 @@ from adapters.mqtt import replies
 from adapters.mqtt.connection_events import ConnectionLimits
 from adapters.mqtt.contract import Ingest
 from adapters.mqtt.listener_budget import ByteBudget
-from adapters.mqtt.listener_credentials import Credentials, OpenCredentials, PasswordFile
+from adapters.mqtt.listener_credentials import BookCredentials, Credentials, OpenCredentials, PasswordFile
 from adapters.mqtt.listener_link import DeviceLink, LinkParts
 from adapters.mqtt.listener_log import ThrottledWarnings
 from adapters.mqtt.listener_publishes import PublishDesk
@@ -26,7 +26,7 @@ from adapters.mqtt.sessions_file import FILE_NAME
 from adapters.mqtt.topics import commands_topic
 from gateway.errors import AdapterUnavailable
 from gateway.messages import DeviceCommand
-from gateway.ports import Clock, Meter
+from gateway.ports import Clock, Gatekeeper, Meter
 from gateway.settings import LimitsSettings, MqttSettings
 
 log = structlog.get_logger(__name__)
@@ -52,13 +52,16 @@ class MqttListener:
         meter: Meter,
         clock: Clock,
         credentials: Credentials | None = None,
+        gatekeeper: Gatekeeper | None = None,
         sessions_path: Path | None = None,
         on_status: OnStatus | None = None,
     ) -> None:
         self._settings = settings
         self._ingest = ingest
         self._meter = meter
-        self._given_credentials = credentials
+        if credentials is None and gatekeeper is not None:
+            credentials = BookCredentials(gatekeeper, access=settings.effective_access)
+        assert credentials is not None or settings.listen_credentials_file or settings.effective_access == "open"
         self._credentials: Credentials = credentials or OpenCredentials()
         budget = ByteBudget(limits.mqtt_buffered_bytes_max)
         self._registry = Registry(
@@ -110,7 +113,7 @@ class MqttListener:
         tls = None
         if settings.listen_certificate_file is not None and settings.listen_key_file is not None:
             tls = tls_context(settings.listen_certificate_file, settings.listen_key_file)
-        if self._given_credentials is None and settings.listen_credentials_file is not None:
+        if settings.listen_credentials_file is not None:
             self._credentials = await asyncio.to_thread(PasswordFile.read, settings.listen_credentials_file)
         await self._registry.restore()
         bound = bind(settings.listen)
@@ -201,14 +204,15 @@ def create_mqtt_listener(
     meter: Meter,
     clock: Clock,
     credentials: Credentials | None = None,
+    gatekeeper: Gatekeeper | None = None,
     data_dir: Path | None = None,
     on_status: OnStatus | None = None,
 ) -> MqttListener:
     """Return a listener that is not started.
 
-    ``credentials`` overrides ``mqtt.listen_credentials_file``; ``data_dir`` keeps the sessions across restarts (None:
-    they end with the process, and a redelivery after a crash is then a second event); ``on_status`` hears of devices
-    that come and go.
+    Who may log in: ``mqtt.listen_credentials_file`` if set, else ``credentials``, else ``gatekeeper``. ``data_dir``
+    keeps the sessions across restarts (None: they end with the process, and a redelivery after a crash is then a second
+    event); ``on_status`` hears of devices that come and go.
     """
     return MqttListener(
         settings=settings,
@@ -217,6 +221,7 @@ def create_mqtt_listener(
         meter=meter,
         clock=clock,
         credentials=credentials,
+        gatekeeper=gatekeeper,
         sessions_path=None if data_dir is None else data_dir / FILE_NAME,
         on_status=on_status,
     )

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gateway.errors import AdapterUnavailable
+from gateway.errors import AdapterUnavailable, NotAuthenticated, TooManyFailures
+from gateway.ports import Gatekeeper
+from gateway.settings.section import EffectiveAccess
 
 _METHOD = "7"
 # mosquitto_passwd takes 101 by default; a hash beyond a million would keep a core busy for a second.
@@ -30,16 +32,56 @@ class Identity:
 class Credentials(Protocol):
     """Decides who comes in."""
 
-    async def check(self, username: str | None, password: bytes | None, client_id: str) -> Identity | None:
-        """Return who it is, or None to turn the client away."""
+    async def check(
+        self, username: str | None, password: bytes | None, client_id: str, *, source: str
+    ) -> Identity | None:
+        """Return who it is, or None to turn the client away. ``source`` is its address."""
 
 
 class OpenCredentials:
     """Lets everybody in and knows nobody: for networks that are trusted."""
 
-    async def check(self, username: str | None, password: bytes | None, client_id: str) -> Identity | None:  # noqa: ARG002 -- the Protocol's
+    async def check(
+        self,
+        username: str | None,  # noqa: ARG002 -- the Protocol's
+        password: bytes | None,  # noqa: ARG002 -- the Protocol's
+        client_id: str,  # noqa: ARG002 -- the Protocol's
+        *,
+        source: str,  # noqa: ARG002 -- the Protocol's
+    ) -> Identity | None:
         """Return an identity without a device."""
         return Identity(device_id=None)
+
+
+class BookCredentials:
+    """Implements Credentials with the site's book of devices: the username is the device id, the password its secret.
+
+    A token alone is enough: with it, a device may leave the username out.
+    """
+
+    def __init__(self, gatekeeper: Gatekeeper, *, access: EffectiveAccess) -> None:
+        self._gatekeeper = gatekeeper
+        self._access = access
+
+    async def check(
+        self, username: str | None, password: bytes | None, client_id: str, *, source: str
+    ) -> Identity | None:
+        """Return who it is; in an open listener nobody is turned away, and a right token still tells."""
+        secret = (password or b"").decode("utf-8", "replace")
+        if self._access == "open":
+            return Identity(device_id=self._gatekeeper.recognise(secret) if secret else None)
+        if not secret:
+            return self._unproven(username or client_id)
+        try:
+            proven = await self._gatekeeper.prove(device_id=username or None, secret=secret, source=source)
+        except (NotAuthenticated, TooManyFailures):
+            return None
+        return Identity(device_id=proven)
+
+    def _unproven(self, claimed: str) -> Identity | None:
+        if self._access == "known" and self._gatekeeper.is_known(claimed):
+            return Identity(device_id=claimed)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +115,14 @@ class PasswordFile:
                 hashes[username] = _parse(text, f"{path} line {number}")
         return cls(hashes)
 
-    async def check(self, username: str | None, password: bytes | None, client_id: str) -> Identity | None:  # noqa: ARG002 -- the Protocol's
+    async def check(
+        self,
+        username: str | None,
+        password: bytes | None,
+        client_id: str,  # noqa: ARG002 -- the Protocol's
+        *,
+        source: str,  # noqa: ARG002 -- the Protocol's
+    ) -> Identity | None:
         """Return the device of that name if the password is its own."""
         known = self._hashes.get(username or "")
         right = await asyncio.to_thread(_is_right, known or _NOBODY, password or b"")

@@ -238,6 +238,10 @@ class DeviceLink(asyncio.BufferedProtocol):
     # --- decisions of others ---
 
     @property
+    def peer(self) -> str:
+        return self._wire.peer
+
+    @property
     def is_gone(self) -> bool:
         return self._connection.state is State.ENDED
 

@@ -31,6 +31,10 @@ class Link(Protocol):
     """One open connection, as the registry needs it."""
 
     @property
+    def peer(self) -> str:
+        """The client's address."""
+
+    @property
     def is_gone(self) -> bool:
         """Whether it has ended."""
 
@@ -84,7 +88,9 @@ class Registry:
 
     async def admit(self, link: Link, connect: Connect) -> None:
         """Answer a CONNECT: accept the link or refuse it."""
-        identity = await self._credentials().check(connect.username, connect.password, connect.client_id)
+        identity = await self._credentials().check(
+            connect.username, connect.password, connect.client_id, source=link.peer
+        )
         if link.is_gone:
             return
         if identity is None:

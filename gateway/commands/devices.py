@@ -1,33 +1,91 @@
-"""``gateway devices``: which devices are connected, and a command for one of them."""
+"""``gateway devices``: which devices are known and connected, their secrets, and commands for them."""
 
 import json
+import sys
 import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
-from gateway.errors import OperatorError
+from gateway.errors import OperatorError, Rejected
+from gateway.identifiers import device_id_checked
 
-app = typer.Typer(help="The devices: who is connected; commands for them.", no_args_is_help=True)
+app = typer.Typer(help="The devices: who is known and connected, their secrets, commands.", no_args_is_help=True)
 
 LOOK_EVERY_S = 0.2
 
 
+@app.command()
+def add(
+    device: Annotated[str, typer.Argument(help="The device id: 1 to 128 of A-Z a-z 0-9 . _ : @ -.")],
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    *,
+    password: Annotated[bool, typer.Option("--password", help="Ask for a password instead of making a token.")] = False,
+    no_secret: Annotated[
+        bool, typer.Option("--no-secret", help='Known by its id alone, for listeners with access = "known".')
+    ] = False,
+) -> None:
+    """Make a device known; prints its token, once. The running gateway takes note within a second."""
+    from gateway.devices.book import BookedDevice, add_device
+    from gateway.devices.secret import kept_password, kept_token, new_token
+
+    if password and no_secret:
+        raise typer.BadParameter("--password and --no-secret exclude each other")
+    device_id = _device_id(device)
+    data_dir = load(config, sets).gateway.data_dir
+    token = None if password or no_secret else new_token()
+    secret = kept_token(token) if token else kept_password(_asked()) if password else None
+    add_device(data_dir, BookedDevice(device_id=device_id, added_at=datetime.now(UTC), secret=secret))
+    if token:
+        typer.echo(f"{device_id} is known. Its token, shown this once:\n\n  {token}\n")
+        typer.echo("HTTP: Authorization: Bearer TOKEN, or ?key=TOKEN. MQTT: the password.")
+    else:
+        typer.echo(f"{device_id} is known{'' if no_secret else ', with its password'}.")
+
+
+@app.command()
+def revoke(
+    device: Annotated[str, typer.Argument(help="The device id.")], config: ConfigOption = None, sets: SetOption = None
+) -> None:
+    """Forget a device and its secret. The running gateway turns it away within a second."""
+    from gateway.devices.book import revoke_device
+
+    revoke_device(load(config, sets).gateway.data_dir, device)
+    typer.echo(f"{device} is revoked. A connection that it has open ends with its next login.")
+
+
 @app.command("list")
 def list_(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonOption = False) -> None:
-    """List the devices that have connected since the gateway started, the latest change first."""
-    rows: list[dict[str, Any]] = list(_ask(config, sets, "devices", {})["devices"])
+    """List known devices, and those that have connected since the gateway started."""
+    from gateway.control import ask_running_gateway
+    from gateway.devices.book import read_book
+
+    data_dir = load(config, sets).gateway.data_dir
+    rows = {
+        one.device_id: {"device_id": one.device_id, "proof": one.proof, "added_at": one.added_at.isoformat()}
+        for one in read_book(data_dir).values()
+    }
+    answer = ask_running_gateway(data_dir, "devices")
+    for connected in () if answer is None else answer["devices"]:
+        rows[connected["device_id"]] = rows.get(connected["device_id"], {"proof": "not known"}) | connected
     if as_json:
-        for row in rows:
+        for row in rows.values():
             typer.echo(json.dumps(row))
         return
     if not rows:
-        typer.echo("No device has connected since the gateway started. (Devices that send over HTTP do not stay.)")
-        return
-    head = ("device_id", "transport", "state", "since", "detail")
-    table(tuple(name.replace("_", " ") for name in head), [tuple(str(row[name]) for name in head) for row in rows])
+        typer.echo("No device is known, and none has connected. (Devices that send over HTTP do not stay.)")
+    else:
+        head = ("device_id", "proof", "transport", "state", "since", "detail")
+        table(
+            tuple(name.replace("_", " ") for name in head),
+            [tuple(str(row.get(name, "")) for name in head) for row in rows.values()],
+        )
+    if answer is None:
+        typer.echo("No gateway runs here: who is connected is not known.", err=True)
 
 
 @app.command()
@@ -68,3 +126,19 @@ def _ask(config: Any, sets: Any, what: str, arguments: dict[str, Any]) -> Any:
             f"no gateway runs on {data_dir}: start it with gateway run, or name its settings (--config)"
         )
     return answer
+
+
+def _device_id(given: str) -> str:
+    try:
+        return device_id_checked(given)
+    except Rejected as error:
+        raise OperatorError(f"{error}: {error.cure}") from error
+
+
+def _asked() -> str:
+    from gateway.devices.secret import PASSWORD_CHARS_MIN, SECRET_CHARS_MAX
+
+    password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=sys.stdin.isatty()))
+    if not PASSWORD_CHARS_MIN <= len(password) <= SECRET_CHARS_MAX:
+        raise OperatorError(f"a password has {PASSWORD_CHARS_MIN} to {SECRET_CHARS_MAX} characters")
+    return password

@@ -75,6 +75,8 @@ def opened_to_lan(settings: Settings) -> Settings:
         return {
             "listen": f"{LAN_LISTEN_HOST}:{port}" if section.listen else "",
             "allowed_networks": section.allowed_networks or PRIVATE_NETWORKS,
+            # Unless the operator chose otherwise.
+            "access": "open" if section.access == "auto" else section.access,
         }
 
     http = settings.http.model_copy(update=opened(settings.http))
@@ -107,6 +109,7 @@ async def _facts(app: "App", *, lan: bool) -> BannerFacts:
         version=__version__,
         gateway_id=settings.gateway.id,
         faces=faces,
+        access={"http": settings.http.effective_access, "mqtt_listener": settings.mqtt.effective_access},
         device_url=(devices or f"http://{settings.http.listen}").replace("//0.0.0.0", "//127.0.0.1"),
         model=f"{model.identity.name}: {', '.join(model.labels[:LABELS_SHOWN])}"
         f"{', ...' if len(model.labels) > LABELS_SHOWN else ''} ({model.identity.runtime}, "

@@ -17,7 +17,17 @@ from gateway.settings.forms import (
     check_level,
     check_topic_pattern,
 )
-from gateway.settings.section import MIB, WRITE_ONLY, ListenOrOff, Network, Section
+from gateway.settings.section import (
+    ACCESS_TEXT,
+    MIB,
+    WRITE_ONLY,
+    Access,
+    EffectiveAccess,
+    ListenOrOff,
+    Network,
+    Section,
+    effective_access,
+)
 
 Topics = tuple[Annotated[str, AfterValidator(check_topic_pattern)], ...]
 FieldPath = Annotated[str, AfterValidator(check_field_path)]
@@ -74,10 +84,11 @@ class MqttSettings(Section):
     allowed_networks: tuple[Network, ...] = Field(
         default=(), description="Clients of the listener that are served, as http.allowed_networks. Empty: all."
     )
+    access: Access = Field(default="auto", description=f"At the listener. {ACCESS_TEXT}")
     listen_credentials_file: Path | None = Field(
         default=None,
         description="Who may log in at the listener, as mosquitto_passwd writes it (one username:$7$... a line). The "
-        "username is the device id: a device may then use its own topics only. Unset: no login.",
+        "username is the device id: a device may then use its own topics only. Unset: mqtt.access decides.",
     )
     listen_certificate_file: Path | None = Field(
         default=None, description="The listener's certificate chain, PEM: devices then speak TLS. Port 8883 is usual."
@@ -175,3 +186,10 @@ class MqttSettings(Section):
     )
     topics: MqttTopicsSettings = MqttTopicsSettings()
     chunks: MqttChunksSettings = MqttChunksSettings()
+
+    @property
+    def effective_access(self) -> EffectiveAccess:
+        """Who may send at the listener, ``auto`` decided. A file of passwords is there to be asked."""
+        if self.listen_credentials_file is not None:
+            return "authenticated"
+        return effective_access(self.access, self.listen) if self.listen else "open"

@@ -17,7 +17,17 @@ from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
 from gateway.settings.forms import check_gateway_id, check_proxy
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.problems import Problem
-from gateway.settings.section import MIB, WRITE_ONLY, Listen, Network, Section
+from gateway.settings.section import (
+    ACCESS_TEXT,
+    MIB,
+    WRITE_ONLY,
+    Access,
+    EffectiveAccess,
+    Listen,
+    Network,
+    Section,
+    effective_access,
+)
 
 __all__ = [
     "MIB",
@@ -164,8 +174,9 @@ class HttpSettings(Section):
     listen: Listen = Field(
         default="127.0.0.1:8080",
         description='host:port. 127.0.0.1:8080 is this machine alone, ":8080" every network it is in, "[::1]:8080" '
-        "IPv6; port 0 lets the system choose. There is no authentication: open it to trusted networks only.",
+        "IPv6; port 0 lets the system choose.",
     )
+    access: Access = Field(default="auto", description=ACCESS_TEXT)
     allowed_networks: tuple[Network, ...] = Field(
         default=(),
         description='Clients that are served, for example ["127.0.0.0/8", "192.168.0.0/16"]. Empty: all that reach it.',
@@ -189,6 +200,11 @@ class HttpSettings(Section):
         default=256, ge=1, le=100_000, description="Open connections. Each costs a file descriptor of the usual 1024."
     )
     url_fetch: UrlFetchSettings = UrlFetchSettings()
+
+    @property
+    def effective_access(self) -> EffectiveAccess:
+        """Who may send, ``auto`` decided."""
+        return effective_access(self.access, self.listen)
 
 
 class DevicesSettings(Section):

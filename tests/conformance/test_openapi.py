@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from adapters.http import openapi
+from adapters.http.admission import Admission
 from adapters.http.api import DeviceApi
 from adapters.http.door import SubmissionDoor
 from adapters.http.url_fetch import UrlFetcher
@@ -26,7 +27,14 @@ def test_document_names_exactly_the_routes_that_are_served() -> None:
         clock=intake.clock,
         fetcher=UrlFetcher(settings=UrlFetchSettings()),
     )
-    api = DeviceApi(door=door, reader=intake, readiness=FakeReadiness(), meter=RecordingMeter(), banner="")
+    api = DeviceApi(
+        door=door,
+        admission=Admission(access="open", gatekeeper=None),
+        reader=intake,
+        readiness=FakeReadiness(),
+        meter=RecordingMeter(),
+        banner="",
+    )
     served = {
         (route.path.replace(":path}", "}"), method.lower())
         for route in api.routes

@@ -33,7 +33,7 @@ RESULTS = "devices/cam-1/results"
 class OneLogin:
     """Whoever connects has proved to be cam-9."""
 
-    async def check(self, username: str | None, password: bytes | None, client_id: str) -> Identity:
+    async def check(self, username: str | None, password: bytes | None, client_id: str, *, source: str) -> Identity:
         return Identity(device_id="cam-9")
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from adapters import AdapterParts, build_adapters
 from gateway.device_board import DeviceBoard
+from gateway.devices.gatekeeper import Gatekeeper
 from gateway.settings import load_settings
 from tests.fakes.intake import FakeIntake, FakeReadiness, RecordingMeter
 
@@ -23,6 +24,7 @@ def faces(folder: Path, **settings: str) -> set[str]:
         version="0",
         model_name="fruit",
         labels=("ripe",),
+        gatekeeper=Gatekeeper(folder, clock=intake.clock, meter=RecordingMeter()),
         status=DeviceBoard(intake=intake, events=False, clock=intake.clock, meter=RecordingMeter()),
     )
     built = build_adapters(load_settings(None, {}, overrides, folder), parts)

@@ -34,7 +34,7 @@ def test_warnings_of_a_reason_are_few_a_minute_and_those_left_out_are_counted() 
 
 
 async def test_open_credentials_let_in_and_prove_nothing() -> None:
-    assert await OpenCredentials().check("anyone", b"", "c") == Identity(device_id=None)
+    assert await OpenCredentials().check("anyone", b"", "c", source="192.0.2.1") == Identity(device_id=None)
 
 
 async def test_file_of_sessions_keeps_the_last_of_each(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Who may send over this listener, and as which device: ``http.access``.
+
+``open``: anybody; a right token still tells which device it is. ``known``: what claims the id of a known device, or
+proves it. ``authenticated``: what proves it. A proof overrides whatever id the request claims.
+"""
+
+from typing import Literal
+
+from starlette.requests import Request
+
+from adapters.http.credentials import Shown, shown_by
+from gateway.errors import DeviceUnknown, NotAuthenticated
+from gateway.ports import Gatekeeper
+
+Access = Literal["open", "known", "authenticated"]
+
+
+class Admission:
+    """Decides for each request."""
+
+    def __init__(self, *, access: Access, gatekeeper: Gatekeeper | None) -> None:
+        assert gatekeeper is not None or access == "open", "nobody knows the devices"
+        self._access = access
+        self._gatekeeper = gatekeeper
+
+    async def device_of(self, request: Request, claimed: str) -> str:
+        """Return which device sends this. Raises NotAuthenticated, DeviceUnknown or TooManyFailures."""
+        shown = shown_by(request.query_params, request.headers)
+        if self._gatekeeper is None:
+            return claimed
+        if self._access == "open":
+            # Clients of the cloud's Custom Vision send its Prediction-Key: here it means nothing, and is no failure.
+            return (self._gatekeeper.recognise(shown.secret) if shown is not None else None) or claimed
+        if shown is not None:
+            return await self._prove(self._gatekeeper, request, shown)
+        if self._access == "authenticated":
+            raise NotAuthenticated("this listener serves devices that prove who they are (http.access)")
+        if not self._gatekeeper.is_known(claimed):
+            raise DeviceUnknown(f"{claimed} is not a known device, and this listener serves no others (http.access)")
+        return claimed
+
+    async def _prove(self, gatekeeper: Gatekeeper, request: Request, shown: Shown) -> str:
+        source = request.client.host if request.client else ""
+        return await gatekeeper.prove(device_id=shown.device_id, secret=shown.secret, source=source)

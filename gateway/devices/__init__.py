@@ -1,0 +1,1 @@
+"""Which devices are known, and how each proves who it is."""
