@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+# A Disconnect that works is given this much of a second at least, whatever the deadline.
+SHARE_MIN_S = 0.4
+
 
 class BleAdapter:
     """Implements ports.Adapter. May be started again after a stop or a failure."""
@@ -49,17 +52,23 @@ class BleAdapter:
         await asyncio.Event().wait()
 
     async def stop(self, deadline_s: float) -> None:
-        """Begin nothing new, let the intake finish what is whole, close every link."""
+        """Begin nothing new, let the intake finish what is whole, close every link. Keeps its deadline.
+
+        A bluetoothd that answers nothing costs a share of it: half is the intake's, the rest the links', the scan's
+        and the bus's.
+        """
         run, self._run = self._run, None
         if self._service is None:
             return
+        ends_at = asyncio.get_running_loop().time() + deadline_s
         if run is not None:
             await self._service.settle(deadline_s / 2)
+            self._service.hurry(_share(ends_at))
             run.cancel()
             await asyncio.wait({run})
             if not run.cancelled():
                 run.exception()
-        await self._service.close()
+        await self._service.close(_share(ends_at))
 
     async def tell(self, command: DeviceCommand) -> bool:
         """Return whether the device was told: ports.CommandTarget."""
@@ -76,6 +85,11 @@ class BleAdapter:
     def describe(self) -> str:
         """Return which radio."""
         return "" if self._service is None else self._service.describe()
+
+
+def _share(ends_at: float) -> float:
+    """Return what one of the calls that are left may take."""
+    return max(ends_at - asyncio.get_running_loop().time(), SHARE_MIN_S) / 4
 
 
 def _told(error: BaseException) -> AdapterUnavailable:

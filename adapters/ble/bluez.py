@@ -63,7 +63,7 @@ class BlueZ:
         self._choose(reply.body[0])
         self._watcher = asyncio.create_task(self._watch_bus(self._bus), name="ble-bus")
 
-    async def close(self) -> None:
+    async def close(self, limit_s: float = CALL_TIMEOUT_S) -> None:
         """Leave the bus."""
         bus, self._bus = self._bus, None
         if self._watcher is not None:
@@ -74,7 +74,7 @@ class BlueZ:
             bus.disconnect()
             with contextlib.suppress(EOFError, OSError, TimeoutError):
                 if bus.connected:
-                    await within(CALL_TIMEOUT_S, _disconnected(bus))
+                    await within(limit_s, _disconnected(bus))
 
     async def power_cycle(self) -> None:
         """Switch the adapter off and on. Every link ends. Raises RadioError."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 from bleak import BleakAdapter, BleakClient, BleakScanner
+from bleak.backends.bluezdbus import manager as bluez_manager
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
@@ -95,10 +96,11 @@ class Scan:
         with _translated("cannot scan"):
             await within(SCAN_CALL_TIMEOUT_S, self._scanner.start())
 
-    async def stop(self) -> None:
+    async def stop(self, limit_s: float = SCAN_CALL_TIMEOUT_S) -> None:
         """End it; a scan that bluetoothd forgot is none, too."""
         try:
-            await within(SCAN_CALL_TIMEOUT_S, self._scanner.stop())
+            if not forget_dead_bus():
+                await within(limit_s, self._scanner.stop())
         except BLEAK_ERRORS as error:
             log.debug("ble_scan_stop_failed", error=str(error))
 
@@ -122,6 +124,7 @@ class Link:
         self.lost = lost
         self._client = client
         self._timeout_s = gatt_timeout_s
+        self._acquired: list[BleakGATTCharacteristic] = []
 
     def characteristic(self, service_uuid: str, uuid: str) -> BleakGATTCharacteristic | None:
         """Return the characteristic of that service, or None."""
@@ -151,6 +154,8 @@ class Link:
         def notified(_: BleakGATTCharacteristic, data: bytearray) -> None:
             callback(bytes(data))
 
+        if acquire:
+            self._acquired.append(row)
         with _translated("cannot turn notifications on"):
             started = self._client.start_notify(row, notified, bluez={"use_start_notify": not acquire})
             await within(self._timeout_s, started)
@@ -165,13 +170,22 @@ class Link:
         with _translated("cannot read"):
             return bytes(await within(self._timeout_s, self._client.read_gatt_char(row)))
 
-    async def close(self) -> None:
+    async def close(self, limit_s: float = CLOSE_TIMEOUT_S) -> None:
         """Disconnect, always: see the module's text."""
         try:
-            await within(CLOSE_TIMEOUT_S, self._client.disconnect())
+            await within(limit_s, self._disconnect())
         except BLEAK_ERRORS as error:
             log.info("ble_disconnect_failed", address=self._client.address, error=str(error))
         self.lost.set()
+
+    async def _disconnect(self) -> None:
+        try:
+            for row in self._acquired:
+                # bleak closes its end of the socket here, or when the other end is closed; not when it disconnects.
+                if self._client.is_connected:
+                    await self._client.stop_notify(row)
+        finally:
+            await self._client.disconnect()
 
 
 async def connect(device: BLEDevice, *, name: str, timeout_s: float, gatt_timeout_s: float) -> Link:
@@ -195,6 +209,22 @@ async def connect(device: BLEDevice, *, name: str, timeout_s: float, gatt_timeou
             ),
         )
     return Link(client, lost, gatt_timeout_s)
+
+
+def forget_dead_bus() -> bool:
+    """Let bleak begin anew if the bus that it scans on is dead; return whether it was.
+
+    Stopping a scan there would call on a closed socket, and dbus-fast 5.2 (MessageBus._call) leaves a future of that
+    behind which nobody can await: "Future exception was never retrieved". bleak keeps one manager for an event loop,
+    with the callbacks of its scans; without it they are gone, too.
+    """
+    loop = asyncio.get_running_loop()
+    found = bluez_manager._global_instances.get(loop)  # noqa: SLF001  no public way: test_ble_canaries.py watches it
+    if found is None or found._bus is None or found._bus.connected:  # noqa: SLF001
+        return False
+    found._bus.disconnect()  # noqa: SLF001  as bleak does with a dead one: it releases the file descriptors
+    del bluez_manager._global_instances[loop]  # noqa: SLF001
+    return True
 
 
 async def links_left(adapter: str, service_uuids: Sequence[str]) -> tuple[Advert, ...]:

@@ -19,7 +19,7 @@ from adapters.ble.diagnosis import ABSENT, RadioError, told
 from adapters.ble.directory import Directory, KnownDevice
 from adapters.ble.framings import create_framing
 from adapters.ble.profiles import Profile
-from adapters.ble.radio import Advert, Link, Scan, connect, links_left
+from adapters.ble.radio import CLOSE_TIMEOUT_S, Advert, Link, Scan, connect, links_left
 from adapters.ble.recovery import Ladder, Rung
 from adapters.ble.rescue import auto_recover
 from adapters.ble.roster import Roster
@@ -86,12 +86,14 @@ class BleService:
         self._heard_s = 0.0
         self._ever_heard = False
         self._settling = False
+        self._close_limit_s = CLOSE_TIMEOUT_S
 
     # --- life -----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Return when scanning. Raises AdapterUnavailable, told with the cure."""
         self._settling = False
+        self._close_limit_s = CLOSE_TIMEOUT_S
         self._roster = Roster()
         try:
             self._bluez = BlueZ(self._settings.adapter)
@@ -115,18 +117,22 @@ class BleService:
         if self._judging:
             await asyncio.wait(self._judging, timeout=deadline_s)
 
-    async def close(self) -> None:
-        """End the scan, undecided submissions and the watch. Links are closed by their sessions."""
+    def hurry(self, limit_s: float) -> None:
+        """Give each link at most so long to close from now on; what hangs is left to bluetoothd, and adopted later."""
+        self._close_limit_s = min(limit_s, CLOSE_TIMEOUT_S)
+
+    async def close(self, limit_s: float = CLOSE_TIMEOUT_S) -> None:
+        """End undecided submissions; the scan and the watch have ``limit_s`` each. Sessions close their links."""
         for task in self._judging:
             task.cancel()
         if self._judging:
             await asyncio.wait(self._judging)
         scan, self._scan = self._scan, None
         if scan is not None:
-            await scan.stop()
+            await scan.stop(limit_s)
         bluez, self._bluez = self._bluez, None
         if bluez is not None:
-            await bluez.close()
+            await bluez.close(limit_s)
 
     async def command(self, device_id: str, name: str, value: int | None) -> bool:
         """Return True when the device was told. False: unknown, or not linked now. Raises CommandUnknown."""
@@ -258,7 +264,7 @@ class BleService:
         except RadioError as error:
             reason, detail = error.reason, error.detail
         finally:
-            await link.close()
+            await link.close(self._close_limit_s)
             self._linked.discard(known.device_id)
             self._count_links(-1)
             self._over(known, reason, failed=failed, detail=detail)

@@ -44,7 +44,7 @@ class FakeBluetoothd:
             faults=self.faults,
             outlet=self._outlet,
         )
-        self._gatt = GattMethods(self.radio, self._listeners)
+        self._gatt = GattMethods(self.radio, self._listeners, self._objects)
         self._methods = self._method_table()
         self._bus: MessageBus | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,6 +88,11 @@ class FakeBluetoothd:
     def path(self, peripheral: Peripheral) -> str:
         """Return the path of a device's object."""
         return f"{self.radio.adapter_path}/dev_{peripheral.address.replace(':', '_')}"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The paths of all objects."""
+        return tuple(self._objects.managed)
 
     @property
     def links(self) -> int:

@@ -33,11 +33,10 @@ class Fault:
 class Faults:
     """The switches. Each may be set and reset while everything runs.
 
-    ``calls``: by method, spent one by one. ``always``: by method, until removed. ``lose``: the numbers of the
-    notifications that vanish, counted from 1 over all devices. ``double``: each notification comes twice.
-    ``drop_after``: the link that carries the notification after so many is lost, once. ``mute``: nobody is heard.
-    Power, adapter, daemon and bus have switches of their own: set_powered, unplug and stop of FakeBluetoothd, and kill
-    of PrivateBus.
+    ``calls``: by method, spent one by one. ``always``: by method, until removed. Notifications are counted for each
+    device, from 1: those in ``lose`` vanish; the one after ``drop_after`` is lost with its link. ``double``: each comes
+    twice. ``mute``: nobody is heard. Power, adapter, daemon and bus have switches of their own: set_powered, unplug and
+    stop of FakeBluetoothd, and kill of PrivateBus.
     """
 
     calls: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dbus_fast import Message
+from dbus_fast import Message, Variant
 
 from gateway.simulators.bluez.acquired import AcquiredSocket
 from gateway.simulators.bluez.faults import FAILED, NOT_PERMITTED, NOT_SUPPORTED, BluezError
 from gateway.simulators.bluez.listeners import Listeners
+from gateway.simulators.bluez.objects import CHARACTERISTIC, ObjectTree
 from gateway.simulators.bluez.peripheral import Characteristic, Peripheral
 from gateway.simulators.bluez.radio import Radio
 
@@ -27,8 +28,9 @@ NOTHING = Answer()
 class GattMethods:
     """Each takes the call and returns the answer, or raises BluezError or KeyError (no such object)."""
 
-    def __init__(self, radio: Radio, listeners: Listeners) -> None:
+    def __init__(self, radio: Radio, listeners: Listeners, objects: ObjectTree) -> None:
         self._radio = radio
+        self._objects = objects
         self._listeners = listeners
         self._writing: dict[str, AcquiredSocket] = {}
 
@@ -77,9 +79,11 @@ class GattMethods:
 
         def closed() -> None:
             del self._writing[path]
+            self._objects.change(path, CHARACTERISTIC, WriteAcquired=Variant("b", False))  # noqa: FBT003
 
         acquired = AcquiredSocket(received=received, closed=closed)
         self._writing[path] = acquired
+        self._objects.change(path, CHARACTERISTIC, WriteAcquired=Variant("b", True))  # noqa: FBT003
         return _socket_answer(acquired, peripheral.mtu)
 
     def close(self) -> None:

@@ -154,6 +154,9 @@ def _characteristic_props(row: Characteristic, service: str, mtu: int) -> Props:
         "Flags": Variant("as", list(row.flags)),
         "MTU": Variant("q", mtu),
     }
+    # bleak acquires only where BlueZ says that it can be.
     if row.notifies:
-        props["Notifying"] = Variant("b", False)  # noqa: FBT003  the value of a property
+        props |= {"Notifying": Variant("b", False), "NotifyAcquired": Variant("b", False)}  # noqa: FBT003
+    if "write-without-response" in row.flags:
+        props["WriteAcquired"] = Variant("b", False)  # noqa: FBT003  the value of a property
     return props

@@ -5,6 +5,7 @@ advertise; GATT objects come with the first connection and stay; links outlive t
 """
 
 import asyncio
+from collections import Counter
 
 from dbus_fast import Variant
 
@@ -58,7 +59,7 @@ class Radio:
         self._listeners = listeners
         self._faults = faults
         self._outlet = outlet
-        self._notifications = 0
+        self._notifications: Counter[str] = Counter()
 
     # --- the adapter ----------------------------------------------------------------------------------
 
@@ -171,12 +172,12 @@ class Radio:
         found = self._objects.characteristic(path, uuid)
         if self.peripherals[path].air is None or found is None or not self._listeners.on(found):
             return False
-        self._notifications += 1
-        if self._faults.drop_after is not None and self._notifications > self._faults.drop_after:
-            self._faults.drop_after = None
+        self._notifications[path] += 1
+        number = self._notifications[path]
+        if self._faults.drop_after is not None and number == self._faults.drop_after + 1:
             self.drop(path)
             return False
-        if self._notifications not in self._faults.lose:
+        if number not in self._faults.lose:
             self._listeners.hand_over(found, data, times=2 if self._faults.double else 1)
         return True
 

@@ -1,0 +1,65 @@
+"""Private details of bleak and dbus-fast that the adapter relies on: a release that changes them fails here first."""
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Any
+
+from bleak.backends.bluezdbus import manager as bluez_manager
+
+from adapters.ble.radio import Advert, Scan, forget_dead_bus
+from tests.fakes.ble_site import BleSite, ble_site, needs_dbus_daemon
+
+pytestmark = needs_dbus_daemon
+
+
+def _ignore(_: Advert) -> None:
+    """Nobody listens."""
+
+
+async def _dead(site: BleSite, manager: bluez_manager.BlueZManager) -> None:
+    """Kill the bus, and return when bleak knows."""
+    assert manager._bus_watcher_task is not None
+    await site.bus.kill()
+    await asyncio.wait({manager._bus_watcher_task}, timeout=5)
+
+
+async def test_bleak_keeps_one_manager_for_a_loop_which_is_forgotten_once_its_bus_is_dead(tmp_path: Path) -> None:
+    async with ble_site(tmp_path) as site:
+        scan = Scan("hci0", _ignore)
+        await scan.start()
+        manager = bluez_manager._global_instances[asyncio.get_running_loop()]
+        assert forget_dead_bus() is False
+        await _dead(site, manager)
+        assert forget_dead_bus() is True
+        assert asyncio.get_running_loop() not in bluez_manager._global_instances
+        assert forget_dead_bus() is False
+
+
+async def test_scan_that_ends_on_a_dead_bus_leaves_no_future_that_nobody_awaits(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with ble_site(tmp_path) as site:
+        scan = Scan("hci0", _ignore)
+        await scan.start()
+        manager = bluez_manager._global_instances[asyncio.get_running_loop()]
+        await _dead(site, manager)
+        await scan.stop()
+        gc.collect()
+    assert told == []
+
+
+async def test_new_scan_after_a_dead_bus_hears_again_and_only_once(tmp_path: Path) -> None:
+    async with ble_site(tmp_path) as site:
+        scan = Scan("hci0", _ignore)
+        await scan.start()
+        await _dead(site, bluez_manager._global_instances[asyncio.get_running_loop()])
+        await scan.stop()
+        await site.bluez.stop()
+        await site.bus.start()
+        await site.bluez.start()
+        again = Scan("hci0", _ignore)
+        await again.start()
+        manager = bluez_manager._global_instances[asyncio.get_running_loop()]
+        assert [len(callbacks) for callbacks in manager._advertisement_callbacks.values()] == [1]
+        await again.stop()
