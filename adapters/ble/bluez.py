@@ -55,15 +55,15 @@ class BlueZ:
                 await self._call(_message(DBUS_INTERFACE, "/org/freedesktop/DBus", DBUS_INTERFACE, "AddMatch", rule))
             reply = await self._call(_message(BLUEZ, "/", OBJECTS_INTERFACE, "GetManagedObjects"))
         except (DBusError, OSError, EOFError, TimeoutError) as error:
-            await self.close()
+            await self.close(CALL_TIMEOUT_S)
             raise RadioError(reason_of(error), str(error) or type(error).__name__) from error
         except RadioError:
-            await self.close()
+            await self.close(CALL_TIMEOUT_S)
             raise
         self._choose(reply.body[0])
         self._watcher = asyncio.create_task(self._watch_bus(self._bus), name="ble-bus")
 
-    async def close(self, limit_s: float = CALL_TIMEOUT_S) -> None:
+    async def close(self, limit_s: float) -> None:
         """Leave the bus."""
         bus, self._bus = self._bus, None
         if self._watcher is not None:

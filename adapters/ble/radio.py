@@ -22,7 +22,7 @@ from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakError
 from bleak_retry_connector import establish_connection
 
-from adapters.ble.diagnosis import RadioError, reason_of
+from adapters.ble.diagnosis import BUSY, TIMED_OUT, RadioError, reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,6 @@ BLEAK_ERRORS = (BleakError, OSError, EOFError, TimeoutError, AssertionError, Att
 # bleak answers a cancellation with a Disconnect of its own, which a hung bluetoothd does not answer either.
 CANCEL_GRACE_S = 1.0
 CANCELS_MAX = 5
-CLOSE_TIMEOUT_S = 5.0
 SCAN_CALL_TIMEOUT_S = 10.0
 # establish_connection's own tries, for errors that pass within a second; longer back-off is the roster's.
 CONNECT_ATTEMPTS = 2
@@ -93,14 +92,25 @@ class Scan:
 
     async def start(self) -> None:
         """Return when scanning. Raises RadioError."""
-        with _translated("cannot scan"):
-            await within(SCAN_CALL_TIMEOUT_S, self._scanner.start())
-
-    async def stop(self, limit_s: float = SCAN_CALL_TIMEOUT_S) -> None:
-        """End it; a scan that bluetoothd forgot is none, too."""
         try:
-            if not forget_dead_bus():
-                await within(limit_s, self._scanner.stop())
+            with _translated("cannot scan"):
+                await within(SCAN_CALL_TIMEOUT_S, self._scanner.start())
+        except RadioError as error:
+            if error.reason in {BUSY, TIMED_OUT}:
+                # bluetoothd may believe that we scan: it does so for a client until its connection to the bus closes.
+                forget_bus()
+            raise
+
+    async def stop(self, limit_s: float) -> None:
+        """End it; a scan that bluetoothd forgot is none, too."""
+        if _bus_is_dead():
+            forget_bus()
+            return
+        try:
+            await within(limit_s, self._scanner.stop())
+        except TimeoutError as error:
+            log.info("ble_scan_stop_failed", error=str(error))
+            forget_bus()
         except BLEAK_ERRORS as error:
             log.debug("ble_scan_stop_failed", error=str(error))
 
@@ -170,13 +180,15 @@ class Link:
         with _translated("cannot read"):
             return bytes(await within(self._timeout_s, self._client.read_gatt_char(row)))
 
-    async def close(self, limit_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Disconnect, always: see the module's text."""
+    async def close(self, limit_s: float) -> bool:
+        """Disconnect, always: see the module's text. Returns whether it is sure that BlueZ holds the link no more."""
+        self.lost.set()
         try:
             await within(limit_s, self._disconnect())
         except BLEAK_ERRORS as error:
             log.info("ble_disconnect_failed", address=self._client.address, error=str(error))
-        self.lost.set()
+            return False
+        return True
 
     async def _disconnect(self) -> None:
         try:
@@ -211,20 +223,25 @@ async def connect(device: BLEDevice, *, name: str, timeout_s: float, gatt_timeou
     return Link(client, lost, gatt_timeout_s)
 
 
-def forget_dead_bus() -> bool:
-    """Let bleak begin anew if the bus that it scans on is dead; return whether it was.
+def forget_bus() -> None:
+    """Close the bus connection that bleak scans on, and let it make a new one at its next use.
+
+    bleak keeps one manager for an event loop, with a connection and the callbacks of its scans. There is no public way
+    to end it; test_ble_canaries.py watches these names.
+    """
+    found = bluez_manager._global_instances.pop(asyncio.get_running_loop(), None)  # noqa: SLF001
+    if found is not None and found._bus is not None:  # noqa: SLF001
+        found._bus.disconnect()  # noqa: SLF001
+
+
+def _bus_is_dead() -> bool:
+    """Whether the bus died that bleak scans on.
 
     Stopping a scan there would call on a closed socket, and dbus-fast 5.2 (MessageBus._call) leaves a future of that
-    behind which nobody can await: "Future exception was never retrieved". bleak keeps one manager for an event loop,
-    with the callbacks of its scans; without it they are gone, too.
+    behind which nobody can await: "Future exception was never retrieved".
     """
-    loop = asyncio.get_running_loop()
-    found = bluez_manager._global_instances.get(loop)  # noqa: SLF001  no public way: test_ble_canaries.py watches it
-    if found is None or found._bus is None or found._bus.connected:  # noqa: SLF001
-        return False
-    found._bus.disconnect()  # noqa: SLF001  as bleak does with a dead one: it releases the file descriptors
-    del bluez_manager._global_instances[loop]  # noqa: SLF001
-    return True
+    found = bluez_manager._global_instances.get(asyncio.get_running_loop())  # noqa: SLF001
+    return found is not None and found._bus is not None and not found._bus.connected  # noqa: SLF001
 
 
 async def links_left(adapter: str, service_uuids: Sequence[str]) -> tuple[Advert, ...]:

@@ -19,7 +19,7 @@ from adapters.ble.diagnosis import ABSENT, RadioError, told
 from adapters.ble.directory import Directory, KnownDevice
 from adapters.ble.framings import create_framing
 from adapters.ble.profiles import Profile
-from adapters.ble.radio import CLOSE_TIMEOUT_S, Advert, Link, Scan, connect, links_left
+from adapters.ble.radio import SCAN_CALL_TIMEOUT_S, Advert, Link, Scan, connect, links_left
 from adapters.ble.recovery import Ladder, Rung
 from adapters.ble.rescue import auto_recover
 from adapters.ble.roster import Roster
@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.5
 # The framings and what they know of half pictures are kept for so many devices that were seen last.
 CAMERAS_MAX = 64
+# Devices take up to two seconds to disconnect (bleak's client.py); a bluetoothd that takes five is stuck.
+CLOSE_TIMEOUT_S = 5.0
 
 
 class BleService:
@@ -74,7 +76,7 @@ class BleService:
             for one in settings.device
             if one.readings
         }
-        self._linked: set[str] = set()
+        self._held: dict[Link, KnownDevice] = {}
         self._ladder = Ladder()
         self._roster: Roster[tuple[KnownDevice, Advert]] = Roster()
         self._cameras: dict[str, Camera] = {}
@@ -82,7 +84,6 @@ class BleService:
         self._bluez: BlueZ | None = None
         self._scan: Scan | None = None
         self._wake = asyncio.Event()
-        self._links = 0
         self._heard_s = 0.0
         self._ever_heard = False
         self._settling = False
@@ -101,7 +102,7 @@ class BleService:
             await self._start_scan()
             await self._adopt()
         except RadioError as error:
-            await self.close()
+            await self.close(CLOSE_TIMEOUT_S)
             self._meter.count("gateway_ble_failures_total", reason=error.reason)
             raise AdapterUnavailable(told(error)) from error
 
@@ -121,12 +122,16 @@ class BleService:
         """Give each link at most so long to close from now on; what hangs is left to bluetoothd, and adopted later."""
         self._close_limit_s = min(limit_s, CLOSE_TIMEOUT_S)
 
-    async def close(self, limit_s: float = CLOSE_TIMEOUT_S) -> None:
-        """End undecided submissions; the scan and the watch have ``limit_s`` each. Sessions close their links."""
+    async def close(self, limit_s: float) -> None:
+        """End undecided submissions; the links, the scan and the watch have ``limit_s`` each."""
         for task in self._judging:
             task.cancel()
         if self._judging:
             await asyncio.wait(self._judging)
+        # Sessions close their links. These are the links of those that were cancelled before they began.
+        held, self._held = tuple(self._held), {}
+        await asyncio.gather(*(link.close(limit_s) for link in held))
+        self._tell_links()
         scan, self._scan = self._scan, None
         if scan is not None:
             await scan.stop(limit_s)
@@ -177,18 +182,18 @@ class BleService:
             await asyncio.wait({self._bluez.lost}, timeout=LOOK_EVERY_S)
             if self._bluez.lost.done():
                 raise self._unavailable(self._bluez.lost.result())
-            self._sensors.tell_silent(self._linked)
+            self._sensors.tell_silent({known.device_id for known in self._held.values()})
             if self._scan is None or self._clock.monotonic() - self._heard_s > self._settings.scan_silent_max_s:
                 await self._climb()
 
     async def _climb(self) -> None:
-        gently = self._scan is not None and (self._links > 0 or not self._ever_heard)
+        gently = self._scan is not None and (bool(self._held) or not self._ever_heard)
         rung = self._ladder.climb(self._clock.monotonic(), gently=gently)
         self._meter.count("gateway_ble_recovery_total", rung=rung)
         log.warning("ble_recovery", rung=rung, silent_s=round(self._clock.monotonic() - self._heard_s, 1))
         scan, self._scan = self._scan, None
         if scan is not None:
-            await scan.stop()
+            await scan.stop(SCAN_CALL_TIMEOUT_S)
         try:
             await self._step_on(rung)
             await self._start_scan()
@@ -227,9 +232,9 @@ class BleService:
             self._roster.began(address)
             link = await self._connect(known, advert)
             if link is not None:
-                self._linked.add(known.device_id)
-                self._count_links(+1)
-                tasks.create_task(self._hold(known, link), name=f"ble-{known.device_id}")
+                self._held[link] = known
+                self._tell_links()
+                tasks.create_task(self._hold(known, advert, link), name=f"ble-{known.device_id}")
 
     async def _look(self) -> None:
         if not self._is_full() and self._roster.anybody_waits(self._clock.monotonic()):
@@ -242,7 +247,7 @@ class BleService:
             return
 
     def _is_full(self) -> bool:
-        return self._settling or self._links >= self._settings.connections_max
+        return self._settling or len(self._held) >= self._settings.connections_max
 
     async def _connect(self, known: KnownDevice, advert: Advert) -> Link | None:
         try:
@@ -256,7 +261,7 @@ class BleService:
             self._over(known, error.reason, failed=True, detail=error.detail)
             return None
 
-    async def _hold(self, known: KnownDevice, link: Link) -> None:
+    async def _hold(self, known: KnownDevice, advert: Advert, link: Link) -> None:
         failed, reason, detail = True, "stopped", ""
         try:
             end = await self._session(known, link).run()
@@ -264,10 +269,19 @@ class BleService:
         except RadioError as error:
             reason, detail = error.reason, error.detail
         finally:
-            await link.close(self._close_limit_s)
-            self._linked.discard(known.device_id)
-            self._count_links(-1)
-            self._over(known, reason, failed=failed, detail=detail)
+            closed = False
+            try:
+                closed = await link.close(self._close_limit_s)
+            finally:
+                self._let_go(link, advert, reason, failed=failed, detail=detail, closed=closed)
+
+    def _let_go(self, link: Link, advert: Advert, reason: str, *, failed: bool, detail: str, closed: bool) -> None:
+        known = self._held.pop(link)
+        self._tell_links()
+        self._over(known, reason, failed=failed or not closed, detail=detail)
+        if not closed:
+            # BlueZ may still hold the link: then it does not advertise, and its next turn begins without that.
+            self._roster.saw(known.address, (known, advert), self._clock.monotonic(), linked=True)
 
     def _session(self, known: KnownDevice, link: Link) -> Session | SensorSession:
         now_s = self._clock.monotonic()
@@ -299,9 +313,8 @@ class BleService:
         log.info("ble_session_ended", device_id=known.device_id, reason=reason, detail=detail)
         self._wake.set()
 
-    def _count_links(self, step: int) -> None:
-        self._links += step
-        self._meter.level("gateway_ble_links", self._links)
+    def _tell_links(self) -> None:
+        self._meter.level("gateway_ble_links", len(self._held))
 
     # --- cameras --------------------------------------------------------------------------------------
 

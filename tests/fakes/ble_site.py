@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.resources import files
 from itertools import repeat
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def jpeg(size: int, seed: int = 0) -> bytes:
 def camera_of(profile: str, picture: bytes, *, address: str = ADDRESS) -> SimulatedCamera:
     """Return a camera of a built-in profile that sees the same for ever."""
     return SimulatedCamera(address=address, firmware=CAMERAS[profile](repeat(picture)))
+
+
+def acquiring_profile(folder: Path) -> Path:
+    """Return a folder of profiles with the built-in openglass, its notify mode changed."""
+    profiles = folder / "profiles"
+    profiles.mkdir()
+    text = (files("config") / "ble-profiles" / "openglass.toml").read_text()
+    (profiles / "openglass.toml").write_text(f'notify_mode = "acquire-notify"\n{text}')
+    return profiles
+
+
+def open_sockets() -> int:
+    """Return how many sockets this process has open."""
+    return sum(str(fd.readlink()).startswith("socket:") for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
 
 
 @dataclass

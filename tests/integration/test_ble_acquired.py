@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,16 @@ from dbus_fast.aio import MessageBus
 
 from gateway.simulators.bluez.camera import SimulatedCamera
 from gateway.simulators.bluez.faults import Fault
-from tests.fakes.ble_site import BleSite, ble_site, camera_of, jpeg, needs_dbus_daemon, until
+from tests.fakes.ble_site import (
+    BleSite,
+    acquiring_profile,
+    ble_site,
+    camera_of,
+    jpeg,
+    needs_dbus_daemon,
+    open_sockets,
+    until,
+)
 
 pytestmark = needs_dbus_daemon
 
@@ -27,22 +35,13 @@ async def site(tmp_path: Path) -> AsyncIterator[BleSite]:
 
 @pytest.fixture
 def acquiring(tmp_path: Path) -> Path:
-    """Return a folder with the built-in openglass profile, its notify mode changed."""
-    folder = tmp_path / "profiles"
-    folder.mkdir()
-    text = (files("config") / "ble-profiles" / "openglass.toml").read_text()
-    (folder / "openglass.toml").write_text(f'notify_mode = "acquire-notify"\n{text}')
-    return folder
+    return acquiring_profile(tmp_path)
 
 
 def camera_in(site: BleSite) -> SimulatedCamera:
     camera = camera_of("openglass", PICTURE)
     site.bluez.add(camera)
     return camera
-
-
-def open_sockets() -> int:
-    return sum(str(fd.readlink()).startswith("socket:") for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
 
 
 async def test_profile_that_acquires_gets_its_picture_through_a_socket(site: BleSite, acquiring: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from adapters.ble.adapter import BleAdapter
 from gateway.errors import AdapterUnavailable, IntakeFull, OutboxFull
 from gateway.simulators.bluez.camera import SimulatedCamera
-from gateway.simulators.bluez.faults import FAILED, IN_PROGRESS, Fault
+from gateway.simulators.bluez.faults import IN_PROGRESS, Fault
 from tests.fakes.ble_site import BleSite, ble_site, camera_of, jpeg, needs_dbus_daemon, until
 
 pytestmark = needs_dbus_daemon
@@ -87,32 +87,7 @@ async def test_camera_that_goes_silent_in_a_picture_is_counted_and_asked_again(s
     assert site.outcome("idle_timeout") == 1
 
 
-# --- calls that fail or are never answered ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["Connect", "StartNotify", "WriteValue"])
-@pytest.mark.parametrize("fault", [Fault(error=FAILED), Fault(hang=True)], ids=["fails", "hangs"])
-async def test_call_that_goes_wrong_costs_one_connection(site: BleSite, method: str, fault: Fault) -> None:
-    camera_at(site)
-    site.bluez.faults.add(method, fault)
-    async with site.serving(connect_timeout_s=0.5, gatt_timeout_s=0.5):
-        await picture_arrives(site)
-        assert site.bluez.links == 1
-        assert site.bluez.notify_clients == 1
-    assert site.bluez.links == 0
-
-
-async def test_stopping_ends_although_bluetoothd_answers_no_disconnect(site: BleSite) -> None:
-    camera_at(site)
-    before = asyncio.all_tasks()
-    adapter = site.adapter()
-    await adapter.start()
-    await picture_arrives(site)
-    site.bluez.faults.always["Disconnect"] = Fault(hang=True)
-    async with asyncio.timeout(20):
-        await adapter.stop(1)
-    left = {task.get_name() for task in asyncio.all_tasks() - before if task.get_name().startswith("ble")}
-    assert left == set()
+# --- start and stop (calls that fail or are never answered: test_ble_fault_table.py) --------------------
 
 
 async def test_stopped_adapter_leaves_no_task_and_no_link(site: BleSite) -> None:
