@@ -6,12 +6,13 @@ Limits: one packet of ``packet_bytes_max`` (a PUBLISH) or ``CONTROL_BYTES_MAX`` 
 with it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.mqtt.codec_decode import TOPIC_BYTES_MAX, UnsupportedVersion, decode_body, decode_publish_head
 from adapters.mqtt.codec_encode import encode
 from adapters.mqtt.codec_fields import FieldReader, MalformedPacket
 from adapters.mqtt.codec_packets import V3_1_1, Connect, Packet, Publish
+from adapters.mqtt.codec_payload import PayloadBuffer
 from adapters.mqtt.codec_properties import PROPERTIES_BYTES_MAX, PacketType
 from adapters.mqtt.codec_reasons import ReasonCode
 
@@ -21,6 +22,8 @@ CONTROL_BYTES_MAX = 32 * 1024
 HEADER_BYTES_MAX = 5
 # From a PUBLISH's first byte to its payload, at most.
 PUBLISH_HEAD_BYTES_MAX = HEADER_BYTES_MAX + 2 + TOPIC_BYTES_MAX + 2 + 3 + PROPERTIES_BYTES_MAX
+# From here on a PUBLISH's payload is collected apart: above its head, where copying begins to be worth avoiding.
+LARGE_FRAME_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,23 @@ class PacketDecoder:
         self._buffer = bytearray()
         self._head: FrameHead | None = None
         self._discarding = 0
+        self._large: PayloadBuffer | None = None
+        self._large_publish: Publish | None = None
         self._broken: MalformedPacket | None = None
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes that came and belong to no packet yet."""
+        """Bytes that came and belong to no packet yet; those of a large payload are not counted."""
         return len(self._buffer)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Add bytes of the stream."""
-        if self._broken is None:
-            self._buffer += data
-            self._discard()
+        if self._broken is not None:
+            return
+        if self._large is not None:
+            data = self._large.take(memoryview(data))
+        self._buffer += data
+        self._discard()
 
     def head(self) -> FrameHead | None:
         """Return the header of the packet at the front, None until it is complete. Raises MalformedPacket."""
@@ -83,6 +91,8 @@ class PacketDecoder:
         head = self.head()
         if head is None:
             return None
+        if head.is_publish and head.frame_bytes >= LARGE_FRAME_BYTES:
+            return self._next_large(head)
         try:
             self._check_size(head)
             if len(self._buffer) < head.frame_bytes:
@@ -123,6 +133,34 @@ class PacketDecoder:
         return self._discarding > 0
 
     # --- inside ---
+
+    def _next_large(self, head: FrameHead) -> Publish | None:
+        """Return the large PUBLISH at the front when its payload is complete."""
+        if self._large is None and not self._begin_large(head):
+            return None
+        assert self._large is not None
+        assert self._large_publish is not None
+        if self._large.missing:
+            return None
+        packet = replace(self._large_publish, payload=self._large.payload())
+        self._large = self._large_publish = self._head = None
+        return packet
+
+    def _begin_large(self, head: FrameHead) -> bool:
+        """Collect the payload apart from now on; False until all before it came."""
+        try:
+            self._check_size(head)
+        except MalformedPacket as error:
+            self._break(error)
+            raise
+        known = self.peek_publish()
+        if known is None:
+            return False
+        self._large_publish = known.publish
+        self._large = PayloadBuffer(known.payload_bytes)
+        rest = self._large.take(memoryview(self._buffer)[head.frame_bytes - known.payload_bytes :])
+        self._buffer = bytearray(rest)
+        return True
 
     def _read_head(self) -> FrameHead | None:
         """Read the fixed header (section 2.1). A padded remaining length is taken: some modems send it."""
@@ -167,10 +205,12 @@ class PacketDecoder:
         self._broken = error
         self._buffer = bytearray()
         self._head = None
+        self._large = self._large_publish = None
 
 
 __all__ = [
     "CONTROL_BYTES_MAX",
+    "LARGE_FRAME_BYTES",
     "PUBLISH_HEAD_BYTES_MAX",
     "FrameHead",
     "MalformedPacket",

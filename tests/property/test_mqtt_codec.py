@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.mqtt.codec import CONTROL_BYTES_MAX, MalformedPacket, PacketDecoder, encode
+from adapters.mqtt.codec import CONTROL_BYTES_MAX, LARGE_FRAME_BYTES, MalformedPacket, PacketDecoder, encode
 from adapters.mqtt.codec_packets import (
     V3_1_1,
     V5,
@@ -34,6 +34,12 @@ from adapters.mqtt.codec_properties import _TABLE, NO_PROPERTIES, PacketType, Pr
 
 PACKET_BYTES_MAX = 200_000
 
+# Large ones are few and plain: hypothesis would draw each of their bytes.
+payloads = st.binary(max_size=300) | st.builds(
+    lambda pattern, count: (pattern * count)[:count],
+    st.binary(min_size=1, max_size=7),
+    st.integers(LARGE_FRAME_BYTES - 100, LARGE_FRAME_BYTES + 100) | st.just(3 * LARGE_FRAME_BYTES),
+)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 topics = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00#+"), min_size=1, max_size=20)
 ids = st.integers(1, 65_535)
@@ -115,7 +121,7 @@ def publishes(version: int) -> st.SearchStrategy[Publish]:
         qos=st.integers(0, 2),
         packet_id=ids,
         topic=topics,
-        payload=st.binary(max_size=300),
+        payload=payloads,
         dup=st.booleans(),
         retain=st.booleans(),
         properties=of(PacketType.PUBLISH, version),

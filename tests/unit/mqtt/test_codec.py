@@ -1,8 +1,17 @@
 """The MQTT codec against bytes written by hand from the specification, and its limits."""
 
+import tracemalloc
+
 import pytest
 
-from adapters.mqtt.codec import CONTROL_BYTES_MAX, MalformedPacket, PacketDecoder, UnsupportedVersion, encode
+from adapters.mqtt.codec import (
+    CONTROL_BYTES_MAX,
+    LARGE_FRAME_BYTES,
+    MalformedPacket,
+    PacketDecoder,
+    UnsupportedVersion,
+    encode,
+)
 from adapters.mqtt.codec_fields import write_text, write_variable
 from adapters.mqtt.codec_packets import (
     V3_1_1,
@@ -10,6 +19,7 @@ from adapters.mqtt.codec_packets import (
     Connack,
     Connect,
     Packet,
+    Pingreq,
     Puback,
     Publish,
     Subscribe,
@@ -153,6 +163,31 @@ def test_broken_decoder_stays_broken_and_keeps_nothing() -> None:
             decoder.next_packet()
         decoder.feed(b"\xc0\x00" * 100)
     assert decoder.buffered_bytes == 0
+
+
+def test_a_large_payload_is_held_once_also_when_it_is_complete() -> None:
+    """Measured, since a bound on the bytes that are granted is worth nothing if they are held twice."""
+    payload_bytes = 6_000_000
+    wire = encode(Publish(topic="a", payload=bytes(payload_bytes), qos=1, packet_id=3), V3_1_1)
+    decoder = PacketDecoder(packet_bytes_max=len(wire), version=V3_1_1)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(wire), 16_384):
+            decoder.feed(memoryview(wire)[at : at + 16_384])
+            packet = decoder.next_packet()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(packet, Publish)
+    assert len(packet.payload) == payload_bytes
+    assert peak < 1.05 * payload_bytes
+
+
+def test_what_comes_behind_a_large_publish_is_not_lost() -> None:
+    large = Publish(topic="a", payload=b"x" * LARGE_FRAME_BYTES, qos=1, packet_id=3)
+    decoder = PacketDecoder(packet_bytes_max=100_000, version=V3_1_1)
+    decoder.feed((encode(large, V3_1_1) + b"\xc0\x00") * 2)
+    assert [decoder.next_packet() for _ in range(5)] == [large, Pingreq(), large, Pingreq(), None]
 
 
 def test_oversized_publish_can_be_discarded_as_it_comes() -> None:
