@@ -30,10 +30,10 @@ import structlog
 from adapters.mqtt import broker_diagnosis as diagnosis
 from adapters.mqtt.broker_budget import Budget
 from adapters.mqtt.broker_diagnosis import Lost
-from adapters.mqtt.broker_framing import Framer, NotMqtt
+from adapters.mqtt.broker_framing import Framer, NotMqtt, Packet
 from adapters.mqtt.broker_keepalive import Due, Keepalive
 from adapters.mqtt.broker_options import BrokerOptions
-from adapters.mqtt.broker_paho import CONNACK, SUCCESS, DeferredClient, Message, text_of_topic, tls_context
+from adapters.mqtt.broker_paho import CONNACK, SUCCESS, DeferredClient, tls_context
 from adapters.mqtt.broker_session import SessionFile, SessionLife
 from adapters.mqtt.contract import Inbound
 from adapters.mqtt.refusals import packet_too_large
@@ -55,6 +55,7 @@ FLUSH_STEP_S = 0.005
 # The reason of an end that was asked for.
 FINISHED = "finished"
 _SUBSCRIBE_REFUSED = 0x80  # MQTT 3.1.1 section 3.9.3
+_DUP, _RETAIN, _NO_QOS = 0x08, 0x01, 3  # section 3.3.1
 _HANG_UP = select.POLLERR | select.POLLHUP
 _PEER_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere a ping notices
 
@@ -120,7 +121,7 @@ class BrokerLink:
         # The thread's own:
         self._framer = Framer(body_bytes_max=options.packet_bytes_max)
         self._received: list[Delivered] = []
-        self._omitted_bytes = 0
+        self._at_qos_2: set[int] = set()
         self._life: SessionLife | None = None
         self._granted: Sequence[int] | None = None
 
@@ -211,7 +212,6 @@ class BrokerLink:
     def _connect(self, client: DeferredClient) -> None:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
         client.connect(self._options.host, self._options.port, self._options.keepalive_s)
         now = time.monotonic()
         self._keepalive = Keepalive(keepalive_s=self._options.keepalive_s, heard_at=now, sent_at=now)
@@ -261,7 +261,7 @@ class BrokerLink:
             for reply in replies:
                 client.publish(reply.topic, reply.payload, qos=int(client.unacknowledged < REPLIES_UNACKNOWLEDGED_MAX))
             if packet_ids:
-                client.acknowledge(packet_ids)
+                client.acknowledge(packet_ids, at_qos_2=self._at_qos_2)
         if self._finish:
             client.take_leave()
             _flush(client)
@@ -302,8 +302,9 @@ class BrokerLink:
             # paho tells nobody of code 1, and would answer it by trying an older protocol.
             if packet.command == CONNACK and len(packet.body) == 2 and packet.body[1]:
                 raise diagnosis.refused_connection(packet.body[1], self._options)
-            self._omitted_bytes = packet.omitted_bytes
-            if (code := client.handle(packet)) != SUCCESS:
+            if packet.payload is not None:
+                self._deliver(packet, packet.payload)
+            elif (code := client.handle(packet)) != SUCCESS:
                 raise NotMqtt(f"paho's error {code}")
         self._hand_over()
 
@@ -351,23 +352,32 @@ class BrokerLink:
     ) -> None:
         self._granted = granted
 
-    def _on_message(self, _client: DeferredClient, _userdata: object, message: Message) -> None:
+    # --- what the broker delivers ---------------------------------------------------------------------
+
+    def _deliver(self, packet: Packet, payload: bytes) -> None:
+        """Queue a PUBLISH for the event loop; of one that was too large only the topic is here."""
         if self._life is None:
             raise NotMqtt("a message before the answer to CONNECT")
-        payload_bytes, too_large = len(message.payload) + self._omitted_bytes, None
-        if self._omitted_bytes:
+        if packet.qos == _NO_QOS or not packet.topic:
+            raise NotMqtt("a message without a topic, or of QoS 3")
+        if packet.qos == 2 and packet.packet_id is not None:
+            # We subscribe at QoS 1: what another program subscribed to under our name may still come so.
+            self._at_qos_2.add(packet.packet_id)
+        payload_bytes, too_large = len(payload) + packet.omitted_bytes, None
+        if packet.omitted_bytes:
             too_large = packet_too_large(payload_bytes, packet_bytes_max=self._options.packet_bytes_max)
         inbound = Inbound(
             client_id=self._options.client_id,
             session=self._life.name,
-            topic=text_of_topic(message),
-            payload=message.payload if too_large is None else b"",
-            qos=message.qos,
-            dup=bool(message.dup),
-            retain=bool(message.retain),
-            packet_id=message.mid if message.qos else None,
+            # Bytes that are no UTF-8 are shown escaped: no pattern matches such a topic.
+            topic=packet.topic.decode(errors="backslashreplace"),
+            payload=payload,
+            qos=packet.qos,
+            dup=bool(packet.command & _DUP),
+            retain=bool(packet.command & _RETAIN),
+            packet_id=packet.packet_id,
         )
-        self._budget.take(len(inbound.payload))
+        self._budget.take(len(payload))
         stale = inbound.retain and self._life.filters == self._options.filters
         self._received.append(Delivered(inbound, stale, payload_bytes, too_large))
 

@@ -3,23 +3,21 @@
 1.6.1 is the last 1.x release, so its private names are stable; tests/integration/test_mqtt_broker_canaries.py notices
 if one is not. Replaced or used:
 
-- ``_send_puback``: paho acknowledges when ``on_message`` returns. Ours does nothing there; the acknowledgement leaves
-  later, by :meth:`acknowledge`, when the event is on disk.
+- PUBLISH never reaches it: paho acknowledges when ``on_message`` returns, and copies a payload four times. The link
+  cuts it out of the stream, and :meth:`acknowledge` answers it when the event is on disk. A PUBREL is paho's to answer.
 - ``_in_packet`` and ``_packet_handle``: paho reads packets of any size, a system call for each byte of a header. We
   read in whole chunks, with a cap, and hand over whole packets.
 - ``_packet_queue``: several acknowledgements leave as one write (and one TLS record); DISCONNECT without a close.
 - ``_out_messages``, ``_out_packet``: how many of our own publishes and packets wait.
 - ``_create_socket_connection``: connecting and the TLS handshake within a deadline of ours, and closed when they fail.
 
-Only the network thread calls anything here. Subscribe at QoS 1: at QoS 2 paho sends PUBREC before ``on_message``.
-``suppress_exceptions`` stays False: True acknowledges what was never handled.
+Only the network thread calls anything here.
 """
 
 import socket
 import ssl
 import struct
 from collections.abc import Sequence
-from typing import Protocol
 
 import paho.mqtt.client as mqtt
 
@@ -30,20 +28,8 @@ CONNACK: int = mqtt.CONNACK
 SUCCESS: int = mqtt.MQTT_ERR_SUCCESS
 
 
-class Message(Protocol):
-    """What ``on_message`` gets."""
-
-    topic: str
-    _topic: bytes
-    payload: bytes
-    qos: int
-    dup: int
-    retain: int
-    mid: int
-
-
 class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 has no types
-    """A client for one connection whose PUBACKs leave when we say so."""
+    """A client for one connection whose acknowledgements leave when we say so."""
 
     def __init__(self, options: BrokerOptions, tls: ssl.SSLContext | None) -> None:
         super().__init__(
@@ -70,13 +56,14 @@ class DeferredClient(mqtt.Client):  # type: ignore[misc]  # paho 1.6 has no type
             sock.close()
             raise
 
-    def _send_puback(self, mid: int) -> int:  # noqa: ARG002  paho's signature
-        return SUCCESS
-
-    def acknowledge(self, packet_ids: Sequence[int]) -> None:
-        """Queue a PUBACK for each, in this order."""
-        packets = b"".join(struct.pack("!BBH", mqtt.PUBACK, 2, packet_id) for packet_id in packet_ids)
-        self._packet_queue(mqtt.PUBACK, packets, packet_ids[-1], 1)
+    def acknowledge(self, packet_ids: Sequence[int], *, at_qos_2: set[int]) -> None:
+        """Queue a PUBACK for each, in this order; a PUBREC for those that came at QoS 2, which are forgotten there."""
+        packets = bytearray()
+        for packet_id in packet_ids:
+            command = mqtt.PUBREC if packet_id in at_qos_2 else mqtt.PUBACK
+            at_qos_2.discard(packet_id)
+            packets += struct.pack("!BBH", command, 2, packet_id)
+        self._packet_queue(mqtt.PUBACK, bytes(packets), packet_ids[-1], 1)
 
     def ping(self) -> None:
         """Queue a PINGREQ."""
@@ -122,11 +109,3 @@ def tls_context(options: BrokerOptions) -> ssl.SSLContext:
         # An empty password: for an encrypted key OpenSSL would else ask on the terminal.
         context.load_cert_chain(options.certificate_file, options.key_file, password="")
     return context
-
-
-def text_of_topic(message: Message) -> str:
-    """Return the topic; bytes that are no UTF-8 are shown escaped (no pattern matches such a topic)."""
-    try:
-        return message.topic
-    except UnicodeDecodeError:
-        return message._topic.decode(errors="backslashreplace")  # noqa: SLF001  there is no public way

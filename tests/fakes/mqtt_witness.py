@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from adapters.mqtt.broker_framing import Framer
+from adapters.mqtt.broker_framing import Framer, Packet
 
 _PUBLISH, _PUBACK, _PINGREQ, _DUP = 0x30, 0x40, 0xC0, 0x08
 _BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -75,17 +75,16 @@ class _Witnessed:
             while data := self._broker.recv(65536):
                 framer.feed(data)
                 while (packet := framer.next_packet()) is not None:
-                    if packet.command & 0xF0 == _PUBLISH and packet.command & 0x06:
-                        self._note_delivery(packet.command, packet.body)
+                    if packet.command & 0xF0 == _PUBLISH and packet.packet_id is not None:
+                        self._note_delivery(packet)
                 self._gateway.sendall(data)
         _end(self._gateway)
 
-    def _note_delivery(self, command: int, body: bytes) -> None:
-        (topic_bytes,) = struct.unpack_from("!H", body)
-        (packet_id,) = struct.unpack_from("!H", body, 2 + topic_bytes)
-        name = hashlib.sha256(body[4 + topic_bytes :]).hexdigest()
-        self._delivered[packet_id] = name
-        if command & _DUP:
+    def _note_delivery(self, packet: Packet) -> None:
+        name = hashlib.sha256(packet.payload or b"").hexdigest()
+        assert packet.packet_id is not None
+        self._delivered[packet.packet_id] = name
+        if packet.command & _DUP:
             self._witness.redelivered.add(name)
 
     def _to_broker(self) -> None:

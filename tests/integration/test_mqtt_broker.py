@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
 
 from adapters.mqtt.broker_session import FILE_NAME
@@ -13,7 +15,7 @@ from gateway.settings import LimitsSettings
 from tests.fakes.broker_client import READINGS, forget, listening_device, make_client, running_client
 from tests.fakes.ingest import REFUSED, FakeIngest
 from tests.fakes.intake import RecordingMeter
-from tests.fakes.mosquitto import Mosquitto, Publisher, needs_mosquitto, until
+from tests.fakes.mosquitto import Mosquitto, Publisher, end_device, needs_mosquitto, until
 from tests.fakes.mqtt_witness import MqttWitness
 
 pytestmark = needs_mosquitto
@@ -139,6 +141,30 @@ async def test_a_message_beyond_the_limit_is_not_kept_and_refused_with_its_true_
     ((inbound, error, payload_bytes),) = ingest.refused
     assert (inbound.topic, inbound.payload) == ("devices/d1/images", b"")
     assert (error.reason, payload_bytes) == ("payload_too_large", 5_000_000)
+
+
+async def test_what_another_program_subscribed_to_at_qos_2_is_taken_once(broker: Mosquitto, tmp_path: Path) -> None:
+    """Under our client id, before us: the broker delivers at QoS 2 what waits in that session."""
+    other = mqtt.Client("gw-1", clean_session=False)
+    subscribed = threading.Event()
+    other.on_subscribe = lambda *_: subscribed.set()
+    other.connect("127.0.0.1", broker.port)
+    other.loop_start()
+    other.subscribe(READINGS, 2)
+    assert subscribed.wait(10)
+    end_device(other)
+    with Publisher(broker) as device:
+        for number in range(3):
+            device.publish(str(number), READINGS, b"%d" % number, qos=2)
+        device.wait_acknowledged(3)
+    ingest, again = FakeIngest(), FakeIngest()
+    async with running_client(broker.url, tmp_path, ingest):
+        await until(lambda: len(ingest.stored) == 3)
+        assert {inbound.qos for inbound in ingest.stored} == {2}
+        await asyncio.sleep(0.2)  # PUBREL and PUBCOMP
+    async with running_client(broker.url, tmp_path, again):
+        await asyncio.sleep(0.3)
+    assert again.taken == []
 
 
 async def test_a_held_message_gives_the_connection_up_and_comes_again(broker: Mosquitto, tmp_path: Path) -> None:

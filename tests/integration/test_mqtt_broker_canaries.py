@@ -27,28 +27,29 @@ def test_paho_is_the_version_that_was_read() -> None:
     assert version("paho-mqtt") == "1.6.1"
 
 
-def test_paho_acknowledges_after_on_message_by_the_method_that_we_replace() -> None:
-    source = inspect.getsource(mqtt.Client._handle_publish)
-    assert source.index("self._handle_on_message(message)") < source.index("return self._send_puback(message.mid)")
-
-
 def test_paho_acts_on_a_packet_as_we_hand_it_over() -> None:
     client = DeferredClient(options(), None)
-    came: list[mqtt.MQTTMessage] = []
-    client.on_message = lambda _client, _userdata, message: came.append(message)
+    granted: list[object] = []
+    client.on_subscribe = lambda _client, _userdata, *arguments: granted.append(arguments)
     expected = set(client._in_packet)
-    assert client.handle(Packet(0x3A, b"\x00\x01t\x00\x07payload")) == mqtt.MQTT_ERR_SUCCESS
+    assert client.handle(Packet(0x90, b"\x00\x07\x01\x80")) == mqtt.MQTT_ERR_SUCCESS
     assert set(client._in_packet) == expected
-    (message,) = came
-    assert (message.topic, message.mid, message.qos, message.payload, message.dup) == ("t", 7, 1, b"payload", 1)
-    assert not client.want_write(), "paho acknowledged by itself"
+    assert granted == [(7, (1, 0x80))]
 
 
 def test_acknowledgements_leave_as_one_write_in_their_order() -> None:
     client = DeferredClient(options(), None)
-    client.acknowledge([7, 258])
+    at_qos_2 = {258}
+    client.acknowledge([7, 258, 9], at_qos_2=at_qos_2)
     (queued,) = client._out_packet
-    assert queued["packet"] == b"\x40\x02\x00\x07\x40\x02\x01\x02"
+    assert queued["packet"] == b"\x40\x02\x00\x07\x50\x02\x01\x02\x40\x02\x00\x09"
+    assert at_qos_2 == set()
+
+
+def test_paho_answers_a_pubrel_of_a_message_that_it_never_saw() -> None:
+    client = DeferredClient(options(), None)
+    assert client.handle(Packet(0x62, b"\x01\x02")) == mqtt.MQTT_ERR_SUCCESS
+    assert [queued["packet"] for queued in client._out_packet] == [b"\x70\x02\x01\x02"]
 
 
 def test_paho_lets_what_a_callback_raises_through() -> None:
@@ -57,9 +58,9 @@ def test_paho_lets_what_a_callback_raises_through() -> None:
     def faulty(*_: object) -> None:
         raise ZeroDivisionError
 
-    client.on_message = faulty
+    client.on_subscribe = faulty
     with pytest.raises(ZeroDivisionError):
-        client.handle(Packet(0x32, b"\x00\x01t\x00\x07payload"))
+        client.handle(Packet(0x90, b"\x00\x07\x01"))
 
 
 def test_paho_connects_by_the_method_that_we_replace() -> None:

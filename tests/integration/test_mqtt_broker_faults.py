@@ -331,7 +331,9 @@ PUBLISH = b"\x32\x11\x00\x0ddevices/d1/r1\x00\x05"
     [
         b"\x32\x01\x00",  # a PUBLISH too short for a topic length
         b"\x32\x03\x00\x09x",  # a topic longer than its packet
-        b"\x36\x04\x00\x01x\x00",  # QoS 3
+        b"\x36\x05\x00\x01x\x00\x07",  # QoS 3
+        b"\x32\x04\x00\x00\x00\x07",  # an empty topic
+        b"\x32\x04\x00\x01x\x00",  # half a packet id
         b"\x00\x00",  # no such packet
         b"\x40\x01\x00",  # half a PUBACK
         b"\x90\x00",  # an empty SUBACK
@@ -360,7 +362,7 @@ async def test_the_network_thread_survives_an_error_of_its_own(
     broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_waits: None
 ) -> None:
     ingest, meter = FakeIngest(), RecordingMeter()
-    original = BrokerLink._on_message
+    original = BrokerLink._deliver
     calls = iter([True, False, False])
 
     def faulty(*arguments: object) -> None:
@@ -368,7 +370,7 @@ async def test_the_network_thread_survives_an_error_of_its_own(
             raise ZeroDivisionError("a bug of ours")
         original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(BrokerLink, "_on_message", faulty)
+    monkeypatch.setattr(BrokerLink, "_deliver", faulty)
     async with running_client(broker.url, tmp_path, ingest, meter=meter):
         with Publisher(broker) as device:
             device.publish("1", READINGS, b"one")
