@@ -65,6 +65,11 @@ class PacketDecoder:
         """Bytes that came and belong to no packet yet; those of a large payload are not counted."""
         return len(self._buffer)
 
+    @property
+    def payload_missing_bytes(self) -> int:
+        """Bytes of the large payload under way that have not come; 0 if there is none."""
+        return 0 if self._large is None else self._large.missing
+
     def feed(self, data: bytes | memoryview) -> None:
         """Add bytes of the stream."""
         if self._broken is not None:
@@ -131,6 +136,13 @@ class PacketDecoder:
     def discarding(self) -> bool:
         """Whether a discarded packet has not wholly come yet."""
         return self._discarding > 0
+
+    def forget(self) -> None:
+        """Hold nothing any more."""
+        # Dropped, not cut: the traceback of an error may still hold a view of the buffer.
+        self._buffer = bytearray()
+        self._head = None
+        self._large = self._large_publish = None
 
     # --- inside ---
 
@@ -201,11 +213,9 @@ class PacketDecoder:
             self._discarding -= count
 
     def _break(self, error: MalformedPacket) -> None:
-        """Stay broken. The old buffer is dropped, not cut: the error's traceback may still hold a view of it."""
+        """Stay broken."""
         self._broken = error
-        self._buffer = bytearray()
-        self._head = None
-        self._large = self._large_publish = None
+        self.forget()
 
 
 __all__ = [

@@ -107,6 +107,16 @@ class Connection:
         return self._decoder.buffered_bytes > 0 or self._decoder.discarding or self._granted
 
     @property
+    def buffered_bytes(self) -> int:
+        """Bytes that came and are no part of a large granted payload."""
+        return self._decoder.buffered_bytes
+
+    @property
+    def payload_missing_bytes(self) -> int:
+        """Bytes of the granted payload under way that have not come, if it is a large one."""
+        return self._decoder.payload_missing_bytes
+
+    @property
     def unacknowledged(self) -> int:
         """Publishes that were received and are not settled in order yet."""
         return len(self._tickets)
@@ -379,6 +389,7 @@ class Connection:
 
     def _finish(self, reason: str, detail: str = "", *, will: Will | None = None) -> None:
         self.state = State.ENDED
+        self._decoder.forget()
         self._tickets.clear()
         self._announced = False
         self._events.append(ConnectionEnded(reason=reason, detail=detail, will=will))

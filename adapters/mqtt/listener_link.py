@@ -1,8 +1,8 @@
 """One device's socket: moves bytes between asyncio and the pure connection, and carries out what that decides.
 
-Reads only while the connection wants data, nothing is held, and the device reads what it is sent. Memory per link: what
-one read brought (``READ_BYTES``), what the budget granted, and ``listener_wire.WRITE_BUFFER_BYTES_MAX``. With TLS,
-asyncio keeps up to 256 KiB more.
+Reads only while the connection wants data, nothing is held, and the device reads what it is sent. Memory of all links:
+what the budget granted, and ``listener_holdings.HELD_BYTES_MAX`` for everything else. With TLS, asyncio and OpenSSL
+keep about 100 KiB for each.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from adapters.mqtt.connection_events import (
 from adapters.mqtt.contract import Inbound
 from adapters.mqtt.listener_budget import PUBLISH_OVERHEAD_BYTES, ByteBudget
 from adapters.mqtt.listener_deadlines import Deadlines
+from adapters.mqtt.listener_holdings import Holdings
 from adapters.mqtt.listener_publishes import PublishDesk
 from adapters.mqtt.listener_registry import Registry
 from adapters.mqtt.listener_wire import Wire
@@ -39,6 +40,8 @@ from gateway.settings.section import Network
 READ_BYTES = 16 * 1024
 # While a granted PUBLISH arrives: fewer calls for a picture.
 READ_GRANTED_BYTES = 128 * 1024
+# While others hold much: beyond the granted, a small packet at a time.
+READ_TIGHT_BYTES = 1024
 # How long we try to send our last words.
 LINGER_S = 5.0
 
@@ -54,6 +57,7 @@ class LinkParts:
     connect_timeout_s: float
     connections_max: int
     allowed_networks: tuple[Network, ...]
+    holdings: Holdings = field(default_factory=Holdings)
     open_links: "set[DeviceLink]" = field(default_factory=set)
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_GRANTED_BYTES)))
     stopping: bool = False
@@ -112,7 +116,12 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's; our limit is the smaller
         """Return the buffer that all links share: it is copied from before asyncio reads for another."""
-        return self._parts.scratch[: READ_GRANTED_BYTES if self._granted_cost else READ_BYTES]
+        return self._parts.scratch[: self._read_bytes()]
+
+    def _read_bytes(self) -> int:
+        if self._parts.holdings.is_tight:
+            return min(self._connection.payload_missing_bytes or READ_TIGHT_BYTES, READ_GRANTED_BYTES)
+        return READ_GRANTED_BYTES if self._granted_cost else READ_BYTES
 
     def buffer_updated(self, nbytes: int) -> None:
         self._deadlines.heard(self._loop.time())
@@ -128,6 +137,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._advance()
         self._parts.open_links.discard(self)
         self._wire.detach()
+        self._note_holdings()
 
     def pause_writing(self) -> None:
         """Read no more from a device that does not read: its acknowledgements would pile up."""
@@ -150,6 +160,7 @@ class DeviceLink(asyncio.BufferedProtocol):
             self._on(event)
         self._flush()
         self._regulate()
+        self._note_holdings()
 
     def _on(self, event: Event) -> None:
         parts = self._parts
@@ -306,6 +317,12 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._connection.close(ReasonCode.SERVER_SHUTTING_DOWN, "stopping", tell_will=False)
         self._advance()
 
+    def cut(self) -> None:
+        """End because all connections together hold too much, and this one most."""
+        self._connection.lose("too_much_held", "unread answers, or packets without an end, and too many of them")
+        self._wire.abort()
+        self._schedule()
+
     def abort(self) -> None:
         """Cut the connection, whatever is still to be sent."""
         self._wire.abort()
@@ -314,6 +331,7 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def check(self, now: float) -> None:
         """End the connection if the device is late. To be called twice a second or so."""
+        self._note_holdings()
         if self._ended_at is not None:
             if now - self._ended_at > LINGER_S:
                 self.abort()
@@ -340,3 +358,6 @@ class DeviceLink(asyncio.BufferedProtocol):
         may_read = not self._held and not self._deadlines.is_stalled and not self._parts.stopping
         if self._wire.read_on(wanted=may_read and self._connection.wants_data):
             self._deadlines.heard(self._loop.time())
+
+    def _note_holdings(self) -> None:
+        self._parts.holdings.note(self, self._connection.buffered_bytes + self._wire.unread_bytes)

@@ -158,7 +158,11 @@ class Registry:
         return len(subscribers)
 
     def expire(self) -> None:
-        """Forget sessions whose time is over."""
+        """Forget sessions whose time is over, and tell of messages that had to go. To be called every second or so."""
+        evicted = self.sessions.room.take_evicted()
+        if evicted:
+            self.count_reply("dropped", evicted)
+            self._warnings.warn("mqtt_reply_dropped", reason="all_queues_full", count=evicted)
         for key in self.sessions.expire(self._clock.monotonic()):
             self.file.forget(key)
 

@@ -56,6 +56,11 @@ class Wire:
         transport.write(data)
         return True
 
+    @property
+    def unread_bytes(self) -> int:
+        """What was sent and has not left for the device."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def read_on(self, *, wanted: bool) -> bool:
         """Read, or read no more; True when reading begins again."""
         transport = self._transport

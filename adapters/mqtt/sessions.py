@@ -2,7 +2,8 @@
 
 Owns: subscriptions, messages that wait for the device or for its PUBACK, and the packet ids of QoS 2 publishes that
 were answered with PUBREC. Bounded: ``sessions_max`` sessions (those longest away go first), ``queued_max`` messages
-and ``QUEUE_BYTES_MAX`` in each (the oldest go first), ``SUBSCRIPTIONS_MAX`` filters in each.
+and ``QUEUE_BYTES_MAX`` in each (the oldest go first), ``SUBSCRIPTIONS_MAX`` filters in each; and the messages of all
+(``sessions_room``).
 """
 
 from collections import deque
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from adapters.mqtt.codec_packets import V5, Connect, Publish
 from adapters.mqtt.sessions_filters import device_of, matches
+from adapters.mqtt.sessions_room import WAITING_BYTES_MAX, WaitingRoom, cost_bytes
 
 # A week: longer than any holiday weekend; MQTT 3.1.1 knows no expiry, so this is its only end.
 SESSION_EXPIRY_MAX_S = 7 * 24 * 3600
@@ -49,7 +51,7 @@ class Message:
 
     @property
     def cost_bytes(self) -> int:
-        return len(self.topic) + len(self.payload)
+        return cost_bytes(self.topic, self.payload)
 
 
 class PacketIds:
@@ -83,6 +85,7 @@ class Session:
         "_last_id",
         "_queue",
         "_queued_max",
+        "_room",
         "expiry_s",
         "key",
         "life",
@@ -90,13 +93,14 @@ class Session:
         "subscriptions",
     )
 
-    def __init__(self, *, key: SessionKey, life: str, expiry_s: int, queued_max: int) -> None:
+    def __init__(self, *, key: SessionKey, life: str, expiry_s: int, queued_max: int, room: WaitingRoom) -> None:
         self.key = key
         self.life = life
         self.expiry_s = expiry_s
         self.subscriptions: dict[str, int] = {}
         self.received = PacketIds()
         self._queued_max = queued_max
+        self._room = room
         self._queue: deque[Message] = deque()
         self._bytes = 0
         self._in_flight: dict[int, Publish] = {}
@@ -117,20 +121,39 @@ class Session:
         self._bytes += message.cost_bytes
         dropped = 0
         while len(self._queue) > self._queued_max or (self._bytes > QUEUE_BYTES_MAX and len(self._queue) > 1):
-            self._bytes -= self._queue.popleft().cost_bytes
+            self._room.give(self, self._unqueue().cost_bytes)
             dropped += 1
+        self._room.take(self, message.cost_bytes)
         return dropped
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest message that waits: for its PUBACK, else to be sent."""
+        if self._in_flight:
+            self.acknowledge(next(iter(self._in_flight)))
+        else:
+            self._room.give(self, self._unqueue().cost_bytes)
+
+    def forget_messages(self) -> None:
+        """Drop everything that waits: the session ends."""
+        while self._in_flight or self._queue:
+            self.drop_oldest()
+
+    def _unqueue(self) -> Message:
+        message = self._queue.popleft()
+        self._bytes -= message.cost_bytes
+        return message
 
     def next_outgoing(self, window: int) -> Publish | None:
         """Return what to send next while fewer than ``window`` wait for a PUBACK."""
         if not self._queue or (self._queue[0].qos and len(self._in_flight) >= window):
             return None
-        message = self._queue.popleft()
-        self._bytes -= message.cost_bytes
+        message = self._unqueue()
         packet_id = self._free_id() if message.qos else None
         publish = Publish(topic=message.topic, payload=message.payload, qos=message.qos, packet_id=packet_id)
         if packet_id is not None:
             self._in_flight[packet_id] = publish
+        else:
+            self._room.give(self, message.cost_bytes)
         return publish
 
     def unacknowledged(self) -> Iterator[Publish]:
@@ -140,7 +163,11 @@ class Session:
 
     def acknowledge(self, packet_id: int) -> bool:
         """Forget a message that the device has; False if there is none of that id."""
-        return self._in_flight.pop(packet_id, None) is not None
+        publish = self._in_flight.pop(packet_id, None)
+        if publish is None:
+            return False
+        self._room.give(self, cost_bytes(publish.topic, publish.payload))
+        return True
 
     def _free_id(self) -> int:
         # The window is far below the number of ids, so one is free.
@@ -153,9 +180,10 @@ class Session:
 class Sessions:
     """All sessions of one listener, connected or away."""
 
-    def __init__(self, *, sessions_max: int, queued_max: int) -> None:
+    def __init__(self, *, sessions_max: int, queued_max: int, waiting_bytes_max: int = WAITING_BYTES_MAX) -> None:
         self._sessions_max = sessions_max
         self._queued_max = queued_max
+        self.room = WaitingRoom(bytes_max=waiting_bytes_max)
         self._all: dict[SessionKey, Session] = {}
         # In the order in which they went away, with the moment at which they expire.
         self._away: dict[SessionKey, float] = {}
@@ -171,7 +199,7 @@ class Sessions:
         if session is None:
             self.drop(key)
             self._make_room()
-            session = Session(key=key, life=new_life, expiry_s=expiry_s, queued_max=self._queued_max)
+            session = Session(key=key, life=new_life, expiry_s=expiry_s, queued_max=self._queued_max, room=self.room)
             self._all[key] = session
         session.expiry_s = expiry_s
         self._away.pop(key, None)
@@ -195,7 +223,10 @@ class Sessions:
         """Forget a session, if it is there."""
         session = self._all.pop(key, None)
         self._away.pop(key, None)
-        for topic_filter in session.subscriptions if session is not None else ():
+        if session is None:
+            return
+        session.forget_messages()
+        for topic_filter in session.subscriptions:
             self._unindex(key, device_of(topic_filter))
 
     def expire(self, now: float) -> list[SessionKey]:

@@ -15,6 +15,7 @@ from adapters.mqtt.codec_packets import V5, Connack, Disconnect, Packet, Puback,
 from adapters.mqtt.codec_properties import Properties
 from adapters.mqtt.codec_reasons import ReasonCode
 from adapters.mqtt.listener_budget import PUBLISH_OVERHEAD_BYTES
+from adapters.mqtt.listener_holdings import Holdings
 from gateway.errors import AdapterUnavailable
 from tests.fakes.mqtt_device import VERSIONS, RawDevice
 from tests.fakes.mqtt_listener import listening
@@ -293,6 +294,63 @@ async def test_device_that_reads_no_acknowledgements_is_not_read_and_then_droppe
         while not under.disconnects("slow_reader"):
             under.listener.deliver(RESULTS, bytes(10_000), qos=0)
             await asyncio.sleep(0.001)
+
+
+async def test_devices_that_read_nothing_hold_a_bounded_amount_together() -> None:
+    """Each may leave 256 KiB unread; a hundred of them may not leave 25 MiB."""
+    bytes_max = 1024 * 1024
+    async with listening() as under:
+        parts = under.listener._parts
+        parts.holdings = Holdings(bytes_max=bytes_max)
+        deaf = [await RawDevice.connect(under.port, f"deaf-{n}") for n in range(8)]
+        for device in deaf:
+            await device.subscribe(RESULTS, qos=0)
+            device.stop_reading()
+        highest = 0
+        while not under.disconnects("too_much_held"):
+            under.listener.deliver(RESULTS, bytes(10_000), qos=0)
+            await asyncio.sleep(0)
+            highest = max(highest, sum(link._wire.unread_bytes for link in parts.open_links if not link.is_gone))
+        assert bytes_max // 2 < highest <= bytes_max
+        async with await RawDevice.connect(under.port, "cam-1") as device:
+            device.publish(b"served", packet_id=9)
+            assert await device.receive() == Puback(packet_id=9)
+        for device in deaf:
+            device.abort()
+        await until(lambda: parts.holdings.held_bytes == 0)
+
+
+async def test_packets_without_an_end_hold_a_bounded_amount_together() -> None:
+    """Half a SUBSCRIBE of 30 kB each: allowed for one, not for a hundred."""
+    async with listening() as under:
+        parts = under.listener._parts
+        parts.holdings = Holdings(bytes_max=256 * 1024)
+        devices = [await RawDevice.connect(under.port, f"half-{n}") for n in range(20)]
+        for device in devices:
+            device.send_bytes(b"\x82" + write_variable(31_000) + bytes(30_000))
+        await until(lambda: under.disconnects("too_much_held") >= 10)
+        assert parts.holdings.held_bytes <= 256 * 1024
+        for device in devices:
+            device.abort()
+        await until(lambda: parts.holdings.held_bytes == 0)
+
+
+async def test_devices_that_send_fast_are_never_cut_for_what_is_held() -> None:
+    """Pipelined messages wait in the socket, not with us, when others hold much."""
+    async with listening(in_flight_max=2) as under:
+        parts = under.listener._parts
+        parts.holdings = Holdings(bytes_max=256 * 1024)
+        under.ingest.gate.clear()
+        devices = [await RawDevice.connect(under.port, f"cam-{n}") for n in range(20)]
+        for device in devices:
+            for packet_id in range(1, 33):
+                device.publish(bytes(8_000), packet_id=packet_id)
+        await asyncio.sleep(0.2)
+        assert parts.holdings.held_bytes <= 256 * 1024
+        under.ingest.gate.set()
+        for device in devices:
+            assert [await device.receive() for _ in range(32)] == [Puback(packet_id=n) for n in range(1, 33)]
+            device.abort()
 
 
 async def test_device_that_acknowledges_nothing_gets_a_bounded_number_of_messages() -> None:

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from adapters.mqtt import sessions_file
 from adapters.mqtt.listener_credentials import Identity, OpenCredentials
+from adapters.mqtt.listener_holdings import Holdings
 from adapters.mqtt.listener_log import EACH_MAX, WINDOW_S, ThrottledWarnings
 from adapters.mqtt.listener_socket import bind
 from adapters.mqtt.sessions import SessionKey, SessionRecord
@@ -78,3 +79,36 @@ async def test_without_a_path_nothing_is_kept() -> None:
 def test_address_that_cannot_be_used_is_named_with_its_setting(listen: str, words: str) -> None:
     with pytest.raises(AdapterUnavailable, match=words):
         bind(listen)
+
+
+class Held:
+    """A connection that can be cut."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+
+def test_beyond_what_all_connections_may_hold_the_one_that_holds_most_is_cut() -> None:
+    holdings = Holdings(bytes_max=100)
+    modest, greedy, late = Held(), Held(), Held()
+    holdings.note(modest, 30)
+    holdings.note(greedy, 60)
+    holdings.note(late, 10)
+    assert not greedy.is_cut
+    holdings.note(late, 20)
+    assert [one.is_cut for one in (modest, greedy, late)] == [False, True, False]
+    assert holdings.held_bytes == 50
+
+
+def test_what_a_connection_holds_is_what_it_said_last() -> None:
+    holdings = Holdings(bytes_max=100)
+    one = Held()
+    holdings.note(one, 80)
+    assert (holdings.held_bytes, holdings.is_tight) == (80, True)
+    holdings.note(one, 5)
+    assert (holdings.held_bytes, holdings.is_tight) == (5, False)
+    holdings.note(one, 0)
+    assert (holdings.held_bytes, holdings._held) == (0, {})

@@ -5,13 +5,14 @@ import pytest
 from adapters.mqtt.listener_budget import ByteBudget
 from adapters.mqtt.sessions import QUEUE_BYTES_MAX, Message, PacketIds, Session, SessionKey, Sessions
 from adapters.mqtt.sessions_filters import is_well_formed, matches, may_subscribe
+from adapters.mqtt.sessions_room import MESSAGE_OVERHEAD_BYTES, WaitingRoom
 
 KEY = SessionKey(client_id="c", device_id=None)
 RESULTS = "devices/cam-1/results"
 
 
 def session(queued_max: int = 5) -> Session:
-    return Session(key=KEY, life="1", expiry_s=60, queued_max=queued_max)
+    return Session(key=KEY, life="1", expiry_s=60, queued_max=queued_max, room=WaitingRoom())
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,38 @@ def test_queue_keeps_the_newest_within_count_and_bytes() -> None:
     assert one.queue(Message(topic="t", payload=bytes(QUEUE_BYTES_MAX))) == 3
     assert one.next_outgoing(10) is not None
     assert one.next_outgoing(10) is None
+
+
+def test_what_waits_in_all_sessions_is_bounded_and_the_greediest_loses_its_oldest() -> None:
+    cost = 1000 + MESSAGE_OVERHEAD_BYTES + 1
+    sessions = Sessions(sessions_max=10, queued_max=50, waiting_bytes_max=10 * cost)
+    greedy, _ = sessions.open(KEY, clean_start=True, expiry_s=60, new_life="1")
+    other, _ = sessions.open(SessionKey(client_id="d", device_id=None), clean_start=True, expiry_s=60, new_life="2")
+    assert other.queue(Message(topic="t", payload=bytes(1000))) == 0
+    for number in range(20):
+        greedy.queue(Message(topic="t", payload=b"%4d" % number * 250))
+        greedy.next_outgoing(3)
+    assert sessions.room.used_bytes == 10 * cost
+    assert sessions.room.take_evicted() == 11
+    assert sessions.room.take_evicted() == 0
+    held = [*(publish.payload[:4] for publish in greedy.unacknowledged()), *(one.payload[:4] for one in greedy._queue)]
+    assert sorted(held) == [b"%4d" % number for number in range(11, 20)]
+    assert other.next_outgoing(3) is not None
+
+
+def test_messages_are_counted_until_the_device_has_them_or_its_session_ends() -> None:
+    sessions = Sessions(sessions_max=10, queued_max=5)
+    one, _ = sessions.open(KEY, clean_start=True, expiry_s=60, new_life="1")
+    for qos in (0, 1, 1):
+        one.queue(Message(topic="t", payload=b"x", qos=qos))
+    sent = [one.next_outgoing(10) for _ in range(3)]
+    assert sessions.room.used_bytes == 2 * (2 + MESSAGE_OVERHEAD_BYTES), "the two that wait for a PUBACK"
+    assert sent[1] is not None
+    assert sent[1].packet_id is not None
+    one.acknowledge(sent[1].packet_id)
+    assert sessions.room.used_bytes == 2 + MESSAGE_OVERHEAD_BYTES
+    sessions.drop(KEY)
+    assert sessions.room.used_bytes == 0
 
 
 def test_packet_id_in_flight_is_not_given_again() -> None:
