@@ -6,7 +6,7 @@ watches the signals on a D-Bus connection of its own.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import structlog
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -26,6 +26,8 @@ OBJECTS_INTERFACE = "org.freedesktop.DBus.ObjectManager"
 CALL_TIMEOUT_S = 10.0
 # A controller needs about a second to come up.
 POWER_PAUSE_S = 1.0
+# A bluetoothd that ends switches its adapters off and leaves the bus within a tenth of a second of that (5.66).
+ENDING_S = 1.0
 
 _RULES = (
     f"type=signal,interface={DBUS_INTERFACE},member=NameOwnerChanged,arg0={BLUEZ}",
@@ -43,7 +45,8 @@ class BlueZ:
         self.adapter_address = ""
         self._bus: MessageBus | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._cycling = False
+        self._switching = False
+        self._switched_off: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Return when BlueZ lives and has the adapter, powered. Raises RadioError."""
@@ -65,6 +68,8 @@ class BlueZ:
 
     async def close(self, limit_s: float) -> None:
         """Leave the bus."""
+        if self._switched_off is not None:
+            self._switched_off.cancel()
         bus, self._bus = self._bus, None
         if self._watcher is not None:
             self._watcher.cancel()
@@ -78,15 +83,22 @@ class BlueZ:
 
     async def power_cycle(self) -> None:
         """Switch the adapter off and on. Every link ends. Raises RadioError."""
-        self._cycling = True
+        with self.switching():
+            try:
+                for powered in (False, True):
+                    await self._set_powered(powered=powered)
+                    await asyncio.sleep(POWER_PAUSE_S)
+            except TimeoutError as error:
+                raise RadioError(reason_of(error), "bluetoothd does not switch the adapter") from error
+
+    @contextlib.contextmanager
+    def switching(self) -> Iterator[None]:
+        """While it lasts the adapter is switched off by ourselves: that is no loss."""
+        self._switching = True
         try:
-            for powered in (False, True):
-                await self._set_powered(powered=powered)
-                await asyncio.sleep(POWER_PAUSE_S)
-        except TimeoutError as error:
-            raise RadioError(reason_of(error), "bluetoothd does not switch the adapter") from error
+            yield
         finally:
-            self._cycling = False
+            self._switching = False
 
     async def _set_powered(self, *, powered: bool) -> None:
         call = _message(BLUEZ, self.adapter_path, PROPERTIES_INTERFACE, "Set")
@@ -126,10 +138,10 @@ class BlueZ:
         elif message.member == "InterfacesRemoved" and message.body[0] == self.adapter_path:
             if ADAPTER_INTERFACE in message.body[1]:
                 self._lose(NO_ADAPTER, f"{self.adapter_path} was removed")
-        elif message.member == "PropertiesChanged" and message.path == self.adapter_path and not self._cycling:
+        elif message.member == "PropertiesChanged" and message.path == self.adapter_path and not self._switching:
             powered = message.body[1].get("Powered") if message.body[0] == ADAPTER_INTERFACE else None
             if powered is not None and not powered.value:
-                self._lose(POWERED_OFF, f"{self.adapter_path} was switched off")
+                self._lose_soon(POWERED_OFF, f"{self.adapter_path} was switched off")
 
     async def _watch_bus(self, bus: MessageBus) -> None:
         try:
@@ -137,6 +149,11 @@ class BlueZ:
         except (EOFError, OSError, DBusError) as error:
             log.debug("ble_bus_lost", error=str(error))
         self._lose(NO_BUS, "the connection to the D-Bus system bus broke")
+
+    def _lose_soon(self, reason: str, detail: str) -> None:
+        """Leave a bluetoothd that is ending the time to be told as that."""
+        if self._switched_off is None:
+            self._switched_off = asyncio.get_running_loop().call_later(ENDING_S, self._lose, reason, detail)
 
     def _lose(self, reason: str, detail: str) -> None:
         if not self.lost.done():

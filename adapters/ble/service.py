@@ -209,7 +209,8 @@ class BleService:
         if rung is Rung.POWER_CYCLE:
             await self._bluez.power_cycle()
         elif rung is Rung.AUTO_RECOVERY:
-            await auto_recover(self._bluez.adapter_path, self._bluez.adapter_address)
+            with self._bluez.switching():
+                await auto_recover(self._bluez.adapter_path, self._bluez.adapter_address)
         elif rung is Rung.UNHEALTHY:
             raise AdapterUnavailable(
                 "Bluetooth: nothing is heard, and neither a new scan nor switching the adapter off and on helped. "

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from adapters.ble.adapter import BleAdapter
+from adapters.ble.bluez import ENDING_S
+from adapters.ble.recovery import Rung
 from gateway.errors import AdapterUnavailable, IntakeFull, OutboxFull
 from gateway.simulators.bluez.camera import SimulatedCamera
 from gateway.simulators.bluez.faults import IN_PROGRESS, Fault
@@ -218,6 +220,15 @@ async def test_restart_of_bluetoothd_is_seen_and_survived(site: BleSite) -> None
     await serves_again(site, adapter)
 
 
+async def test_bluetoothd_that_switches_its_adapter_off_as_it_ends_is_told_as_ended(site: BleSite) -> None:
+    adapter = site.adapter()
+    await adapter.start()
+    # What bluetoothd 5.66 does on SIGTERM (make test-bluez).
+    site.bluez.set_powered(powered=False)
+    await site.bluez.stop()
+    assert "systemctl enable --now bluetooth" in await failure(adapter)
+
+
 async def test_dead_bus_is_seen_and_survived(site: BleSite) -> None:
     camera_at(site)
     adapter = site.adapter()
@@ -249,6 +260,31 @@ async def test_scan_that_another_program_blocks_leads_to_a_power_cycle(site: Ble
     await adapter.stop(5)
     assert site.rung("new_scanner") == 2
     assert site.bluez.powered
+
+
+async def test_radio_that_recovery_itself_switches_off_is_no_failure(
+    site: BleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def off_and_on(path: str, address: str) -> None:
+        site.bluez.set_powered(powered=False)
+        await asyncio.sleep(1.5 * ENDING_S)
+        site.bluez.set_powered(powered=True)
+        site.bluez.faults.mute = False
+
+    # The real one uses management sockets, which no fake has: make test-bluez runs it.
+    monkeypatch.setattr("adapters.ble.service.auto_recover", off_and_on)
+    monkeypatch.setattr("adapters.ble.recovery._ORDER", (Rung.AUTO_RECOVERY,))
+    camera = camera_at(site)
+    adapter = site.adapter(scan_silent_max_s=5)
+    await adapter.start()
+    await picture_arrives(site)
+    site.bluez.drop(camera)
+    site.bluez.faults.mute = True
+    await until(lambda: site.rung("auto_recovery") == 1, "the rung")
+    site.intake.events.clear()
+    await picture_arrives(site)
+    await adapter.stop(5)
+    assert not site.meter.counts("gateway_ble_failures_total", reason="powered_off")
 
 
 # --- many ---------------------------------------------------------------------------------------------
