@@ -10,7 +10,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak bench lock clean venv test-deps system-deps sim-hub
+.PHONY: help run test check-style unit soak test-bluez bench lock clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,11 +56,18 @@ unit: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test system-deps ## Fault tests with large budgets (hours); SOAK_ROUNDS=100
 	@SOAK_ROUNDS=$${SOAK_ROUNDS:-100} $(BIN)/python -m pytest tests/crash tests/simulation -m "soak or not soak" --timeout 14400 $(PYTEST_FLAGS)
 
+$(VENV)/.installed-test-bluez: $(VENV)/.installed-test
+	@$(PIP) install -c constraints.txt -e '.[test-bluez]'
+	@touch $@
+
+test-bluez: $(VENV)/.installed-test-bluez ## BLE on the real bluetoothd, in QEMU (a few minutes; installs QEMU with apt)
+	@$(BIN)/python -m tests.bluez_vm
+
 bench: $(VENV)/.installed-test ## Measure, each figure beside its bare limit, one table
 	@$(BIN)/python -m benchmarks
 
 lock: ## Renew constraints.txt (needs uv)
-	@uv pip compile --universal --python-version 3.11 --extra test --extra train --extra ble --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
+	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra train --extra ble --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
 
 clean: ## Remove what was built here; data/ stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,11 +1,14 @@
 #!/bin/sh
 # Installs the system packages that some tests need, when that is possible (Debian, root).
 # Elsewhere those tests skip and say which package is missing; with CI set a skip of that kind is a failure.
+# Arguments: other needs instead, as command:package.
 set -eu
 PATH="$PATH:/usr/sbin"
 missing=""
 # command:package
-for needed in curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm; do
+[ $# -gt 0 ] ||
+    set -- curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm
+for needed in "$@"; do
     command -v "${needed%%:*}" >/dev/null 2>&1 || missing="$missing ${needed##*:}"
 done
 [ -z "$missing" ] && exit 0
@@ -28,4 +31,7 @@ apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 case "$missing" in
 *" mosquitto"*) command -v systemctl >/dev/null 2>&1 && systemctl --quiet disable mosquitto >/dev/null 2>&1 || true ;;
+esac
+case "$missing" in
+*" bluez"*) command -v systemctl >/dev/null 2>&1 && systemctl --quiet disable bluetooth >/dev/null 2>&1 || true ;;
 esac

@@ -31,8 +31,11 @@ class GatewayProcess:
         arguments: Sequence[str] = (),
         supervised: bool = True,
         model: Path = DEMO_MODEL,
+        slowness: float = 1,
     ) -> None:
         self.data_dir = data_dir
+        # How many times longer than on a plain machine everything may take.
+        self._slowness = slowness
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         self._arguments = [*arguments, *([] if supervised else ["--unsupervised"])]
         self._environment = {
@@ -70,7 +73,7 @@ class GatewayProcess:
         assert self._process is not None
         assert self._process.stdout is not None
         lines = []
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + START_TIMEOUT_S * self._slowness
         for line in self._process.stdout:
             lines.append(line)
             if "Ctrl-C" in line:
@@ -102,7 +105,7 @@ class GatewayProcess:
         for pid in (*self._descendants(self.pid), self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.wait(STOP_TIMEOUT_S)
+        self._process.wait(STOP_TIMEOUT_S * self._slowness)
         self._close()
 
     def stop(self) -> int:
@@ -110,7 +113,7 @@ class GatewayProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
-            code = self._process.wait(STOP_TIMEOUT_S)
+            code = self._process.wait(STOP_TIMEOUT_S * self._slowness)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

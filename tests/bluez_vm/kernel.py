@@ -1,0 +1,132 @@
+"""Debian's kernel with its Bluetooth modules, unpacked below ``build/`` once and used again.
+
+The machine's own kernel is of no use: many have no Bluetooth, and none lets a test load modules as it likes.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bluez_vm.machine import SEARCH_PATH, CannotRun, which
+
+METAPACKAGE = "linux-image-amd64"
+# What the guest loads, each with what it depends on: its disk over 9p, an overlay so that it may write, a virtual
+# Bluetooth controller, and the ciphers that the Bluetooth core asks for when a controller is switched on.
+WANTED = (
+    "virtio_pci", "9pnet_virtio", "9p", "overlay",
+    "ecb", "cmac", "aesni-intel", "algif_hash", "algif_skcipher", "bluetooth", "uhid", "hci_vhci",
+)  # fmt: skip
+# Folders of the package that hold these and their dependencies; all of it would be ten times as much.
+UNPACKED = (
+    "*boot/vmlinuz-*", "*lib/modules/*/modules.*", "*lib/modules/*/kernel/arch/x86/crypto/*",
+    "*lib/modules/*/kernel/crypto/*", "*lib/modules/*/kernel/drivers/bluetooth/*",
+    "*lib/modules/*/kernel/drivers/hid/*", "*lib/modules/*/kernel/drivers/virtio/*",
+    "*lib/modules/*/kernel/fs/*", "*lib/modules/*/kernel/lib/*", "*lib/modules/*/kernel/net/9p/*",
+    "*lib/modules/*/kernel/net/bluetooth/*", "*lib/modules/*/kernel/net/rfkill/*",
+)  # fmt: skip
+DOWNLOAD_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """``modules`` in the order in which to load them."""
+
+    version: str
+    image: Path
+    modules: tuple[Path, ...]
+
+
+def unpacked_kernel(folder: Path) -> Kernel:
+    """Return the kernel in ``folder``, fetched first if it is not there. Raises CannotRun."""
+    folder = folder.resolve()
+    if not (folder / "complete").exists():
+        _fetch(folder)
+        (folder / "complete").touch()
+    image = next((folder / "boot").glob("vmlinuz-*"))
+    version = image.name.removeprefix("vmlinuz-")
+    modules = folder / "lib" / "modules" / version
+    paths = load_order(
+        WANTED,
+        modules_dep=(modules / "modules.dep").read_text(),
+        modules_builtin=(modules / "modules.builtin").read_text(),
+    )
+    return Kernel(version=version, image=image, modules=tuple(modules / path for path in paths))
+
+
+def _fetch(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.deb"):
+        old.unlink()
+    package = _package()
+    print(f"Downloading {package} (about 70 MB, once) ...", flush=True)
+    if _run(["apt-get", "download", "-qq", package], folder).returncode:
+        # Lists that are older than the mirror name files that are gone.
+        _run(["apt-get", "update", "-qq"], folder)
+        done = _run(["apt-get", "download", "-qq", package := _package()], folder)
+        if done.returncode:
+            raise CannotRun(f"apt-get download {package} failed: {done.stderr.strip()[-300:]}")
+    (deb,) = folder.glob("*.deb")
+    _unpack(deb, folder)
+    deb.unlink()
+
+
+def _package() -> str:
+    """Return the versioned package that Debian's metapackage stands for."""
+    if not which("apt-get"):
+        raise CannotRun("there is no apt-get to fetch Debian's kernel with.")
+    listed = _run(["apt-cache", "depends", METAPACKAGE], Path.cwd()).stdout
+    found = re.search(r"Depends: (linux-image-\S+-amd64)", listed)
+    if found is None:
+        raise CannotRun(f"apt knows no {METAPACKAGE}: the guest runs on Debian's kernel. On Debian: apt-get update")
+    return found[1]
+
+
+def _unpack(deb: Path, folder: Path) -> None:
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as opened:
+        # Debian 13 has /usr/lib/modules.
+        tar = ["tar", "-x", "-C", str(folder), "--transform", "s,^./usr/,./,", "--wildcards", *UNPACKED]
+        # tar complains about a pattern that meets nothing; what matters is checked by load_order.
+        subprocess.run(tar, stdin=opened.stdout, stderr=subprocess.DEVNULL, check=False)
+    (version,) = [one.name for one in (folder / "lib" / "modules").iterdir()]
+    done = _run(["depmod", "-b", str(folder), version], folder)
+    if done.returncode:
+        raise CannotRun(f"depmod failed: {done.stderr.strip()[-300:]}")
+
+
+def load_order(wanted: Iterable[str], *, modules_dep: str, modules_builtin: str) -> list[str]:
+    """Return the paths of these modules and of what they need, each once, needs first. Raises CannotRun.
+
+    The texts are depmod's: a path, a colon and its needs in each line, the nearest need first; a path in each line.
+    """
+    needs = dict(_dependencies(modules_dep))
+    by_name = {_name(path): path for path in needs}
+    builtin = {_name(path) for path in modules_builtin.split()}
+    ordered: dict[str, None] = {}
+    for name in map(_name, wanted):
+        if name in builtin:
+            continue
+        if name not in by_name:
+            raise CannotRun(f"this kernel has no module {name}. Delete build/bluez-vm/kernel and try again.")
+        path = by_name[name]
+        ordered.update(dict.fromkeys([*reversed(needs[path]), path]))
+    return list(ordered)
+
+
+def _dependencies(text: str) -> Iterator[tuple[str, list[str]]]:
+    for line in text.splitlines():
+        path, _, rest = line.partition(":")
+        yield path, rest.split()
+
+
+def _name(path: str) -> str:
+    return Path(path).name.partition(".ko")[0].replace("-", "_")
+
+
+def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": SEARCH_PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
+    )
