@@ -27,7 +27,7 @@ CALL_TIMEOUT_S = 10.0
 # A controller needs about a second to come up.
 POWER_PAUSE_S = 1.0
 # A bluetoothd that ends switches its adapters off and leaves the bus within a tenth of a second of that (5.66).
-ENDING_S = 1.0
+ENDING_S = 0.5
 
 _RULES = (
     f"type=signal,interface={DBUS_INTERFACE},member=NameOwnerChanged,arg0={BLUEZ}",
