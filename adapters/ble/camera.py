@@ -52,6 +52,8 @@ class Camera:
         self._outcomes = 0
         self._faults_in_a_row = 0
         self._heard_since_outcome = False
+        # When the last link was lost; meaningless while one is up.
+        self.left_s = 0.0
 
     # --- what the session asks ------------------------------------------------------------------------
 
@@ -63,6 +65,15 @@ class Camera:
     @property
     def is_linked(self) -> bool:
         return self._send is not None
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory an unfinished transfer takes."""
+        return self._framing.held_bytes
+
+    def forget(self, reason: str, why: str) -> None:
+        """Drop an unfinished transfer, and count it."""
+        self._act(self._framing.forget(reason, why))
 
     @property
     def faults_in_a_row(self) -> int:
@@ -81,6 +92,7 @@ class Camera:
     def detach(self) -> None:
         """Take note that the link is gone."""
         self._send = None
+        self.left_s = self._clock.monotonic()
         self._act(self._framing.disconnected(self._clock.monotonic()))
 
     def notified(self, role: str, data: bytes) -> None:

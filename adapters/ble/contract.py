@@ -43,7 +43,10 @@ class Complete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incomplete:
-    """A transfer was given up and is counted by ``reason`` (gap, size, crc, idle_timeout, too_large, protocol)."""
+    """A transfer was given up and is counted by ``reason``.
+
+    gap, size, crc, idle_timeout, too_large, protocol: what the device did. no_room: memory for halves was full.
+    """
 
     reason: str
     detail: str
@@ -77,6 +80,13 @@ class Framing(Protocol):
 
     def disconnected(self, now_s: float) -> Sequence[Action]:
         """Take note that the link is gone."""
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that an unfinished transfer takes; 0 if there is none."""
+
+    def forget(self, reason: str, why: str) -> Sequence[Action]:
+        """Drop an unfinished transfer; return its Incomplete, if anything of it had come."""
 
     def command(self, name: str, value: int | None, now_s: float) -> Sequence[Action]:
         """Return what to write for a command of the profile (``photo``, ``interval``); empty if it knows none such."""

@@ -103,6 +103,14 @@ class OneWayFraming(ABC):
         self._retake_wanted = False  # the next connection begins with a trigger of its own
         return actions
 
+    @property
+    def held_bytes(self) -> int:
+        """Nothing outlives a link: disconnected() drops what was collected."""
+        return 0
+
+    def forget(self, reason: str, why: str) -> Sequence[Action]:  # noqa: ARG002 -- see held_bytes
+        return ()
+
     def command(self, name: str, value: int | None, now_s: float) -> Sequence[Action]:
         form = self._profile.commands.get(name)
         if form is None:

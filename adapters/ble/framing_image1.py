@@ -122,6 +122,13 @@ class GatewayImage1Framing:
         self._last_heard_s = now_s
         return ()
 
+    @property
+    def held_bytes(self) -> int:
+        return 0 if self._partial is None else self._partial.held_bytes
+
+    def forget(self, reason: str, why: str) -> Sequence[Action]:
+        return self._dropped(why, reason=reason)
+
     def command(self, name: str, value: int | None, now_s: float) -> Sequence[Action]:  # noqa: ARG002
         if name == "photo":
             return [self._write(Command(code=CommandCode.PHOTO, value=0))]

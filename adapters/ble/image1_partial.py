@@ -22,6 +22,11 @@ class PartialTransfer:
         return self._came
 
     @property
+    def held_bytes(self) -> int:
+        """The memory that it takes."""
+        return len(self._data) + len(self._have)
+
+    @property
     def is_full(self) -> bool:
         return self._came == len(self._have)
 

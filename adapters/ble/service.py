@@ -14,6 +14,7 @@ import structlog
 from adapters.ble.advertisements import AdvertisementDecoder
 from adapters.ble.bluez import BlueZ
 from adapters.ble.camera import Camera
+from adapters.ble.cameras import Cameras
 from adapters.ble.desk import Desk
 from adapters.ble.diagnosis import ABSENT, RadioError, told
 from adapters.ble.directory import Directory, KnownDevice
@@ -34,8 +35,6 @@ log = structlog.get_logger(__name__)
 
 # How often the dispatcher and the watchdog look, when nothing wakes them.
 LOOK_EVERY_S = 0.5
-# The framings and what they know of half pictures are kept for so many devices that were seen last.
-CAMERAS_MAX = 64
 # Devices take up to two seconds to disconnect (bleak's client.py); a bluetoothd that takes five is stuck.
 CLOSE_TIMEOUT_S = 5.0
 
@@ -79,7 +78,12 @@ class BleService:
         self._held: dict[Link, KnownDevice] = {}
         self._ladder = Ladder()
         self._roster: Roster[tuple[KnownDevice, Advert]] = Roster()
-        self._cameras: dict[str, Camera] = {}
+        self._cameras = Cameras(
+            create=self._new_camera,
+            resume_bytes_max=settings.resume_bytes_max,
+            resume_keep_s=settings.resume_keep_s,
+            clock=clock,
+        )
         self._judging: set[asyncio.Task[None]] = set()
         self._bluez: BlueZ | None = None
         self._scan: Scan | None = None
@@ -141,11 +145,8 @@ class BleService:
 
     async def command(self, device_id: str, name: str, value: int | None) -> bool:
         """Return True when the device was told. False: unknown, or not linked now. Raises CommandUnknown."""
-        # A device that changes its address has a camera for each: at most one is linked.
-        for camera in self._cameras.values():
-            if camera.device_id == device_id and camera.is_linked:
-                return await camera.tell(name, value)
-        return False
+        camera = self._cameras.linked(device_id)
+        return camera is not None and await camera.tell(name, value)
 
     def describe(self) -> str:
         """Return which radio scans, and for how much."""
@@ -182,6 +183,7 @@ class BleService:
             await asyncio.wait({self._bluez.lost}, timeout=LOOK_EVERY_S)
             if self._bluez.lost.done():
                 raise self._unavailable(self._bluez.lost.result())
+            self._cameras.trim()
             self._sensors.tell_silent({known.device_id for known in self._held.values()})
             if self._scan is None or self._clock.monotonic() - self._heard_s > self._settings.scan_silent_max_s:
                 await self._climb()
@@ -278,6 +280,7 @@ class BleService:
 
     def _let_go(self, link: Link, advert: Advert, reason: str, *, failed: bool, detail: str, closed: bool) -> None:
         known = self._held.pop(link)
+        self._cameras.trim()
         self._tell_links()
         self._over(known, reason, failed=failed or not closed, detail=detail)
         if not closed:
@@ -295,7 +298,7 @@ class BleService:
             raise RadioError("profile_mismatch", "its services match no profile: write one (docs/PROTOCOLS-ble.md)")
         return Session(
             link=link,
-            camera=self._camera(known, profile),
+            camera=self._cameras.of(known, profile),
             turn=turn,
             reader=reader,
             photo_interval_s=known.photo_interval_s,
@@ -318,15 +321,6 @@ class BleService:
         self._meter.level("gateway_ble_links", len(self._held))
 
     # --- cameras --------------------------------------------------------------------------------------
-
-    def _camera(self, known: KnownDevice, profile: Profile) -> Camera:
-        camera = self._cameras.pop(known.address, None)
-        if camera is None or camera.profile != profile:
-            camera = self._new_camera(known, profile)
-        self._cameras[known.address] = camera
-        while len(self._cameras) > CAMERAS_MAX:
-            del self._cameras[next(iter(self._cameras))]
-        return camera
 
     def _new_camera(self, known: KnownDevice, profile: Profile) -> Camera:
         framing = create_framing(

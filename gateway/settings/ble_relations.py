@@ -24,15 +24,17 @@ def devices(settings: Settings) -> Iterator[Fault]:
 
 
 def memory(settings: Settings) -> Iterator[Fault]:
-    """Keep half-come pictures of all connections within a quarter of the budget: the rest is for decoding."""
+    """Keep half-come pictures, of all connections and of devices that are away, within a quarter of the budget."""
     ble, budget_mb = settings.ble, settings.limits.memory_budget_mb
-    if ble.enabled and ble.connections_max * ble.image_bytes_max > budget_mb * MIB // 4:
-        most = budget_mb * MIB // 4 // ble.connections_max
-        yield (
-            ("ble", "image_bytes_max"),
-            f"times ble.connections_max = {ble.connections_max} is above a quarter of limits.memory_budget_mb",
-            f"Set image_bytes_max to {most} or less, or fewer connections, or a larger budget.",
+    quarter = budget_mb * MIB // 4
+    if ble.enabled and ble.connections_max * ble.image_bytes_max + ble.resume_bytes_max > quarter:
+        most = max(quarter - ble.resume_bytes_max, 0) // ble.connections_max
+        wrong = (
+            f"times ble.connections_max = {ble.connections_max}, and ble.resume_bytes_max = {ble.resume_bytes_max}, "
+            f"make more than a quarter of limits.memory_budget_mb = {budget_mb}"
         )
+        cure = f"Set image_bytes_max to {most} or less, or fewer connections, or less to resume, or a larger budget."
+        yield ("ble", "image_bytes_max"), wrong, cure
 
 
 def bind_keys_file(settings: Settings) -> Iterator[Fault]:

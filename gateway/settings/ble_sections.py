@@ -111,6 +111,13 @@ class BleSettings(Section):
     resume_keep_s: float = Field(
         default=600, ge=0, le=86_400, description="Seconds that half a picture waits in memory for its device's return."
     )
+    resume_bytes_max: int = Field(
+        default=8 * MIB,
+        ge=0,
+        le=256 * MIB,
+        description="Bytes of all half pictures of devices that are away; the longest away is dropped first. 0: none "
+        "is resumed. Eight pictures of a MiB, or 200 of 40 kB; 16 devices at most.",
+    )
     repeat_window_s: float = Field(
         default=60,
         ge=0,

@@ -122,6 +122,17 @@ async def test_gateway_image_1_resumes_after_a_lost_link(site: BleSite) -> None:
     assert site.pictures() == [PICTURE]
 
 
+async def test_half_picture_without_room_is_counted_and_sent_again_from_its_start(site: BleSite) -> None:
+    device = device_in(site)
+    device.offer(7, PICTURE)
+    site.bluez.faults.drop_after = 100
+    async with site.serving(resume_bytes_max=len(PICTURE) // 2):
+        await until(lambda: on_disk(device), "the status")
+    assert site.outcome("no_room", profile="gateway-image-1") == 1
+    assert device.firmware.sent_chunks > -(-len(PICTURE) // 240) + 90
+    assert site.pictures() == [PICTURE]
+
+
 async def test_gateway_image_1_is_asked_for_lost_chunks_only(site: BleSite) -> None:
     device = device_in(site)
     device.offer(7, PICTURE)
