@@ -63,7 +63,7 @@ def ble(
         tell=typer.echo,
     )
     behind: Sequence[str] = ()
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError):
         behind = asyncio.run(_until_told(run_ble_site(options, pictures_each=count, wait_s=wait, announce=announce)))
     if behind:
         typer.echo(f"Not done: {', '.join(behind)}.", err=True)
@@ -71,10 +71,11 @@ def ble(
 
 
 async def _until_told(work: Coroutine[Any, Any, Sequence[str]]) -> Sequence[str]:
-    """Do the work; SIGTERM ends it as Ctrl-C does, so that the bus's daemon is not left behind."""
+    """Do the work; Ctrl-C and SIGTERM cancel it, so that the bus's daemon is not left behind."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await work
 
 

@@ -26,10 +26,13 @@ class ObjectTree:
     def __init__(self, send: Callable[[Message], None]) -> None:
         self._send = send
         self._objects: dict[str, dict[str, Props]] = {}
+        # (device, UUID) → path: looked up for every notification.
+        self._characteristics: dict[tuple[str, str], str] = {}
 
     def reset(self) -> None:
         """Forget all, telling nobody: a new bluetoothd."""
         self._objects = {"/org/bluez": {}}
+        self._characteristics.clear()
 
     @property
     def managed(self) -> Mapping[str, Mapping[str, Props]]:
@@ -66,15 +69,12 @@ class ObjectTree:
         """Take away an object and all below it, the deepest first."""
         for one in [known for known in self._objects if known == path or known.startswith(f"{path}/")][::-1]:
             interfaces = list(self._objects.pop(one))
+            self._characteristics = {key: at for key, at in self._characteristics.items() if at != one}
             self._signal("/", OBJECTS, "InterfacesRemoved", "oas", [one, interfaces])
 
     def characteristic(self, device: str, uuid: str) -> str | None:
         """Return the path of a device's first characteristic of that kind."""
-        for path, interfaces in self._objects.items():
-            props = interfaces.get(CHARACTERISTIC)
-            if props is not None and path.startswith(f"{device}/") and props["UUID"].value == uuid:
-                return path
-        return None
+        return self._characteristics.get((device, uuid))
 
     def show_gatt(self, device: str, peripheral: Peripheral) -> None:
         """Add a device's services and characteristics."""
@@ -85,7 +85,9 @@ class ObjectTree:
             self.put(service_path, SERVICE, _service_props(service.uuid, device))
             for row in service.characteristics:
                 props = _characteristic_props(row, service_path, peripheral.mtu)
-                self.put(f"{service_path}/char{handle:04x}", CHARACTERISTIC, props)
+                path = f"{service_path}/char{handle:04x}"
+                self.put(path, CHARACTERISTIC, props)
+                self._characteristics.setdefault((device, row.uuid), path)
                 handle += 2
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
