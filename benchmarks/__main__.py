@@ -17,6 +17,7 @@ NAMES = (
     "mqtt_images",
     "mqtt_readings",
     "mqtt_connections",
+    "ble_pictures",
 )
 
 

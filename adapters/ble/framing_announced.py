@@ -29,8 +29,12 @@ class AnnouncedSizeFraming(OneWayFraming):
         self._data = bytearray()
 
     @property
+    def _begun(self) -> bool:
+        return self._size > 0
+
+    @property
     def _held(self) -> str:
-        return f"{len(self._data)} of {self._size} bytes" if self._size else ""
+        return f"{len(self._data)} of {self._size} bytes"
 
     def _fell_silent(self) -> Sequence[Action]:
         return self._give_up("size", f"silence after {self._held}: a notification was lost")

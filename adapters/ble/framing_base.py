@@ -44,8 +44,13 @@ class OneWayFraming(ABC):
 
     @property
     @abstractmethod
+    def _begun(self) -> bool:
+        """Whether a picture is being collected. Asked at every notification."""
+
+    @property
+    @abstractmethod
     def _held(self) -> str:
-        """What was collected so far, in words; empty when no picture has begun."""
+        """What was collected so far, in words."""
 
     def _fell_silent(self) -> Sequence[Action]:
         """Nothing came for the idle timeout while a picture was being collected."""
@@ -63,14 +68,14 @@ class OneWayFraming(ABC):
 
     def notified(self, role: str, data: bytes, now_s: float) -> Sequence[Action]:
         self._last_heard_s = now_s
-        actions = self._take(role, bytes(data))
-        if self._held:
+        actions = self._take(role, data)
+        if self._answer_due_s is not None and self._begun:
             self._answer_due_s = None
         return actions
 
     def ticked(self, now_s: float) -> Sequence[Action]:
         silent_s = now_s - self._last_heard_s
-        if self._held:
+        if self._begun:
             return self._fell_silent() if silent_s >= self._profile.limits.idle_timeout_s else ()
         if self._answer_due_s is not None and now_s >= self._answer_due_s:
             self._answer_due_s = None
@@ -98,7 +103,7 @@ class OneWayFraming(ABC):
     def disconnected(self, now_s: float) -> Sequence[Action]:  # noqa: ARG002
         self._answer_due_s = None
         actions: Sequence[Action] = ()
-        if self._held:
+        if self._begun:
             actions = self._give_up("gap", f"the link was lost after {self._held}")
         self._retake_wanted = False  # the next connection begins with a trigger of its own
         return actions

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from adapters.ble.contract import Action, Complete, ContentKind, Incomplete, Verdict, Write
 from adapters.ble.image1 import (
+    CHUNK_MARK,
     CHUNKS_MAX,
     RANGES_MAX,
     VERSION,
     Announce,
-    Chunk,
     Command,
     CommandCode,
     Content,
@@ -82,23 +82,19 @@ class GatewayImage1Framing:
         return [*dropped, self._write(hello)]
 
     def notified(self, role: str, data: bytes, now_s: float) -> Sequence[Action]:
-        packet = parse_from_device(bytes(data)) if role == "data" else None
-        if packet is None:
+        if role != "data":
             return ()
+        if data.startswith(CHUNK_MARK):
+            return self._take(data, now_s)
+        packet = parse_from_device(data)
         if isinstance(packet, Announce):
             self._last_heard_s = now_s
             return self._announced(packet)
         partial = self._partial
-        if (
-            partial is None
-            or self._awaits_outcome(partial.announce)
-            or packet.id_low != partial.announce.transfer_id & 0xFF
-        ):
+        if not isinstance(packet, End) or partial is None or packet.id_low != partial.id_low:
             return ()
         self._last_heard_s = now_s
-        if isinstance(packet, End):
-            return self._ask(partial)
-        return self._take(partial, packet)
+        return self._ask(partial)
 
     def ticked(self, now_s: float) -> Sequence[Action]:
         partial = self._partial
@@ -170,9 +166,12 @@ class GatewayImage1Framing:
         self._partial = PartialTransfer(announce)
         self._crc_failures = 0
 
-    def _take(self, partial: PartialTransfer, chunk: Chunk) -> Sequence[Action]:
-        partial.put(chunk)
-        return self._checked(partial) if partial.is_full else ()
+    def _take(self, packet: bytes, now_s: float) -> Sequence[Action]:
+        partial = self._partial
+        if partial is None or not packet.startswith(partial.chunk_start):
+            return ()
+        self._last_heard_s = now_s
+        return self._checked(partial) if partial.put(packet) else ()
 
     def _ask_anew(self, partial: PartialTransfer) -> Sequence[Action]:
         self._idle_asks = 0
@@ -245,7 +244,7 @@ class GatewayImage1Framing:
     # --- packets ------------------------------------------------------------------------------------
 
     def _request(self, partial: PartialTransfer) -> Write:
-        return self._write(Request(id_low=partial.announce.transfer_id & 0xFF, ranges=partial.missing(RANGES_MAX)))
+        return self._write(Request(id_low=partial.id_low, ranges=partial.missing(RANGES_MAX)))
 
     def _status(self, code: StatusCode, announce: Announce, *, retry_after_s: float = 0) -> Write:
         seconds = min(max(int(retry_after_s + 0.999), 0), RETRY_AFTER_S_MAX)

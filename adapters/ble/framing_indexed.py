@@ -33,8 +33,12 @@ class IndexedChunksFraming(OneWayFraming):
         self._starts = array("I")  # where each chunk begins
 
     @property
+    def _begun(self) -> bool:
+        return bool(self._starts)
+
+    @property
     def _held(self) -> str:
-        return f"{len(self._starts)} chunks" if self._starts else ""
+        return f"{len(self._starts)} chunks"
 
     def _take(self, role: str, data: bytes) -> Sequence[Action]:
         if role != "data":

@@ -25,8 +25,12 @@ class JpegStreamFraming(OneWayFraming):
         self._data = bytearray()
 
     @property
+    def _begun(self) -> bool:
+        return bool(self._data)
+
+    @property
     def _held(self) -> str:
-        return f"{len(self._data)} bytes" if self._data else ""
+        return f"{len(self._data)} bytes"
 
     def _fell_silent(self) -> Sequence[Action]:
         return self._ended()

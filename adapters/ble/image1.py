@@ -15,7 +15,9 @@ _ANNOUNCE, _CHUNK, _END = 0x01, 0x02, 0x03
 _HELLO, _REQUEST, _STATUS, _COMMAND = 0x10, 0x11, 0x12, 0x13
 
 _ANNOUNCE_FORM = struct.Struct("<BBBBIIIHH")
-_CHUNK_FORM = struct.Struct("<BBH")
+# Kind, id's lowest byte, index. Public with CHUNK_MARK: a picture has hundreds of chunks, and the gateway makes no object
+# of each.
+CHUNK_FORM = struct.Struct("<BBH")
 _END_FORM = struct.Struct("<BB")
 _HELLO_FORM = struct.Struct("<BBH")
 _REQUEST_FORM = struct.Struct("<BB")
@@ -23,7 +25,8 @@ _RANGE_FORM = struct.Struct("<HH")
 _STATUS_FORM = struct.Struct("<BBIH")
 _COMMAND_FORM = struct.Struct("<BBI")
 
-CHUNK_HEADER_BYTES = _CHUNK_FORM.size
+CHUNK_HEADER_BYTES = CHUNK_FORM.size
+CHUNK_MARK = bytes([_CHUNK])
 # Indexes have 16 bits.
 CHUNKS_MAX = 65_536
 # What fits the smallest MTU, so that no device needs room for more: (20 - 2) // 4.
@@ -77,10 +80,6 @@ class Announce:
     def chunks(self) -> int:
         """How many chunks the whole has; every one but the last carries ``chunk_bytes``."""
         return -(-self.total_bytes // self.chunk_bytes)
-
-    def bytes_of(self, index: int) -> int:
-        """Return how many bytes of data chunk ``index`` carries."""
-        return min(self.chunk_bytes, self.total_bytes - index * self.chunk_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +158,7 @@ def parse_from_device(data: bytes) -> FromDevice | None:
             chunk_bytes=chunk_bytes,
         )
     if kind == _CHUNK and len(data) > CHUNK_HEADER_BYTES:
-        _, id_low, index = _CHUNK_FORM.unpack_from(data)
+        _, id_low, index = CHUNK_FORM.unpack_from(data)
         return Chunk(id_low=id_low, index=index, data=data[CHUNK_HEADER_BYTES:])
     if kind == _END and len(data) == _END_FORM.size:
         return End(id_low=data[1])
@@ -200,7 +199,7 @@ def encode_from_device(packet: FromDevice) -> bytes:
                 0,
             )
         case Chunk():
-            return _CHUNK_FORM.pack(_CHUNK, packet.id_low, packet.index) + packet.data
+            return CHUNK_FORM.pack(_CHUNK, packet.id_low, packet.index) + packet.data
         case End():
             return _END_FORM.pack(_END, packet.id_low)
 

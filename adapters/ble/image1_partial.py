@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from adapters.ble.image1 import Announce, Chunk, Range
+from adapters.ble.image1 import CHUNK_FORM, CHUNK_HEADER_BYTES, CHUNK_MARK, Announce, Range
 
 
 class PartialTransfer:
@@ -14,7 +14,11 @@ class PartialTransfer:
         self.announce = announce
         self._data = bytearray(announce.total_bytes)
         self._have = bytearray(announce.chunks)
+        self._chunk_bytes = announce.chunk_bytes
         self._came = 0
+        self.id_low = announce.transfer_id & 0xFF
+        # How every chunk of this transfer begins; another id's low byte tells a straggler.
+        self.chunk_start = CHUNK_MARK + bytes([self.id_low])
 
     @property
     def came(self) -> int:
@@ -30,17 +34,24 @@ class PartialTransfer:
     def is_full(self) -> bool:
         return self._came == len(self._have)
 
-    def put(self, chunk: Chunk) -> bool:
-        """Take a chunk; return whether it was news. One of another size than announced is not taken."""
-        if chunk.index >= len(self._have) or self._have[chunk.index]:
+    def put(self, packet: bytes) -> bool:
+        """Take a CHUNK packet; return whether the whole is here now, by this one.
+
+        It begins with ``chunk_start``. Not taken: one known already, one of another size than announced.
+        """
+        if len(packet) <= CHUNK_HEADER_BYTES:
             return False
-        if len(chunk.data) != self.announce.bytes_of(chunk.index):
+        index = CHUNK_FORM.unpack_from(packet)[2]
+        if index >= len(self._have) or self._have[index]:
             return False
-        start = chunk.index * self.announce.chunk_bytes
-        self._data[start : start + len(chunk.data)] = chunk.data
-        self._have[chunk.index] = 1
+        start = index * self._chunk_bytes
+        end = min(start + self._chunk_bytes, len(self._data))
+        if len(packet) - CHUNK_HEADER_BYTES != end - start:
+            return False
+        self._data[start:end] = packet[CHUNK_HEADER_BYTES:]
+        self._have[index] = 1
         self._came += 1
-        return True
+        return self._came == len(self._have)
 
     def missing(self, ranges_max: int) -> Sequence[Range]:
         """Return the first ranges of chunks that are not here."""

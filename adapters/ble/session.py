@@ -5,7 +5,7 @@ others wait, a camera that has said what it had to say or has used up its turn.
 """
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 
 import structlog
 from bleak.backends.characteristic import BleakGATTCharacteristic
@@ -13,7 +13,7 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from adapters.ble.camera import Camera
 from adapters.ble.contract import Write
 from adapters.ble.diagnosis import RadioError
-from adapters.ble.profiles import Characteristic, NotifyMode
+from adapters.ble.profiles import NotifyMode
 from adapters.ble.radio import Link
 from adapters.ble.sensors import GattReader
 from adapters.ble.turn import Turn, TurnEnd
@@ -126,15 +126,7 @@ class Session:
     async def _subscribe(self) -> None:
         acquire = self._camera.profile.notify_mode is NotifyMode.ACQUIRE_NOTIFY
         for one in self._camera.profile.subscribed:
-            await self._link.subscribe(self._rows[one.role], self._taker(one), acquire=acquire)
-
-    def _taker(self, one: Characteristic) -> Callable[[bytes], None]:
-        role = one.role
-
-        def take(data: bytes) -> None:
-            self._camera.notified(role, data)
-
-        return take
+            await self._link.subscribe(self._rows[one.role], partial(self._camera.notified, one.role), acquire=acquire)
 
     def _att_payload_max(self) -> int:
         sizes = [row.max_write_without_response_size for row in self._rows.values()]

@@ -253,6 +253,17 @@ def test_try_later_keeps_what_came_so_that_it_is_not_sent_again() -> None:
     assert link.chunks == before
 
 
+def test_a_straggler_hands_nothing_on_a_second_time() -> None:
+    link = linked(PICTURE)
+    link.notify(link.camera.photo())
+    link.judge(Verdict.LATER, retry_after_s=12.5)
+
+    straggler = encode_from_device(Chunk(id_low=1, index=0, data=PICTURE[:240]))
+    link.act(link.framing.notified("data", straggler, link.now_s))
+
+    assert len(link.done) == 1
+
+
 def test_a_refused_picture_is_not_sent_again() -> None:
     link = linked(PICTURE)
     link.notify(link.camera.photo())
