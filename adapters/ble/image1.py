@@ -15,8 +15,8 @@ _ANNOUNCE, _CHUNK, _END = 0x01, 0x02, 0x03
 _HELLO, _REQUEST, _STATUS, _COMMAND = 0x10, 0x11, 0x12, 0x13
 
 _ANNOUNCE_FORM = struct.Struct("<BBBBIIIHH")
-# Kind, id's lowest byte, index. Public with CHUNK_MARK: a picture has hundreds of chunks, and the gateway makes no object
-# of each.
+# Kind, id's lowest byte, index. Public with CHUNK_MARK: a picture has hundreds of chunks, and the gateway makes no
+# object of each.
 CHUNK_FORM = struct.Struct("<BBH")
 _END_FORM = struct.Struct("<BB")
 _HELLO_FORM = struct.Struct("<BBH")
