@@ -67,7 +67,7 @@ bench: $(VENV)/.installed-test ## Measure, each figure beside its bare limit, on
 	@$(BIN)/python -m benchmarks
 
 lock: ## Renew constraints.txt (needs uv)
-	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra train --extra ble --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
+	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
 
 clean: ## Remove what was built here; data/ stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -145,7 +145,8 @@ def _service(
 
 def _decoders(settings: BleSettings) -> "Sequence[AdvertisementDecoder]":
     """Return decoders if any device could be a beacon; cameras alone need no extra."""
-    from adapters.ble.advertisements import create_decoders, load_bind_keys
+    from adapters.ble.advertisements import load_bind_keys
+    from adapters.ble.decoders import create_decoders
 
     if not settings.unlisted_sensors and all(one.profile or one.readings for one in settings.device):
         return ()

@@ -1,23 +1,29 @@
 """Readings: out of advertisements, and out of standard characteristics that are read or notified.
 
 A sensor cannot be told "later": what the intake cannot take now is lost, and the next one counts as news. Identical
-repeats within ``ble.repeat_window_s`` are one event; a listed device not heard for its time is told as silent, once.
+repeats within ``ble.repeat_window_s`` are one event. A listed device not heard for its time is an event, ``silent``
+true, and when it is back another; these are our own words, and are held until they are on disk.
 """
 
+import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 
-from adapters.ble.advertisements import AdvertisementDecoder, Heard, RepeatWindow, SensedValues, SilenceWatch
+from adapters.ble.advertisements import AdvertisementDecoder, Heard, SensedValues
 from adapters.ble.contract import Verdict
 from adapters.ble.desk import Desk
 from adapters.ble.diagnosis import RadioError
 from adapters.ble.directory import Directory
 from adapters.ble.gatt_values import characteristics_named, decode_values
 from adapters.ble.radio import Advert, Link
+from adapters.ble.sensor_watch import AdvertMemory, RepeatWindow, SilenceWatch
 from gateway.errors import ReadingInvalid
+from gateway.messages import Readings
 from gateway.ports import Clock, Meter
 from gateway.readings import parse_readings
 from gateway.settings import BleDeviceSettings, BleSettings
@@ -25,6 +31,8 @@ from gateway.settings import BleDeviceSettings, BleSettings
 log = structlog.get_logger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
+# The desk holds a report for a minute; a full outbox may last for days.
+REPORT_AGAIN_S = 30.0
 
 
 class Sensors:
@@ -49,6 +57,9 @@ class Sensors:
         self._meter = meter
         self._spawn = spawn
         self._window = RepeatWindow(window_s=settings.repeat_window_s)
+        self._memory = AdvertMemory()
+        self._reporting: set[str] = set()
+        self._unsaid: set[str] = set()
         limits_s = {one.effective_device_id: one.silent_after_s or settings.silent_after_s for one in settings.device}
         self._silence = SilenceWatch(expected=limits_s, now_s=clock.monotonic())
 
@@ -58,7 +69,7 @@ class Sensors:
         if device_id is None:
             return
         self.heard(device_id)
-        if not advert.service_data and not advert.manufacturer_data:
+        if not self._decoders or not (advert.service_data or advert.manufacturer_data):
             return
         heard = Heard(
             address=advert.address,
@@ -66,32 +77,36 @@ class Sensors:
             rssi=advert.rssi,
             service_data=advert.service_data,
             manufacturer_data=advert.manufacturer_data,
+            service_uuids=advert.service_uuids,
         )
-        for decoder in self._decoders:
-            sensed = decoder.decode(heard, self._clock.monotonic())
-            if sensed is not None:
-                self.sensed(device_id, sensed)
-                return
+        if not self._was_just_said(device_id, heard):
+            self._decode(device_id, heard)
+
+    def _was_just_said(self, device_id: str, heard: Heard) -> bool:
+        last = self._memory.last(heard)
+        if last is None:
+            return False
+        if last.sensed is None:
+            return True  # no decoder knew it, and none will now
+        if not self._window.repeats(device_id, last.sensed, self._clock.monotonic()):
+            return False
+        self._meter.count("gateway_ble_readings_total", outcome="repeat")
+        return True
+
+    def _decode(self, device_id: str, heard: Heard) -> None:
+        now_s = self._clock.monotonic()
+        fresh = replace(heard, manufacturer_data=self._memory.new_data(heard))
+        sensed = next((one for one in (each.decode(fresh, now_s) for each in self._decoders) if one is not None), None)
+        self._memory.remember(heard, sensed)
+        if sensed is not None:
+            self.sensed(device_id, sensed)
 
     def sensed(self, device_id: str, sensed: SensedValues) -> None:
         """Submit it, unless it was just said."""
-        if self._window.is_news(device_id, sensed.fingerprint, self._clock.monotonic()):
+        if self._window.is_news(device_id, sensed, self._clock.monotonic()):
             self._spawn(self._submit(device_id, sensed))
         else:
             self._meter.count("gateway_ble_readings_total", outcome="repeat")
-
-    def heard(self, device_id: str) -> None:
-        """Take note of a sign of life."""
-        if self._silence.heard(device_id, self._clock.monotonic()):
-            log.info("ble_device_back", device_id=device_id)
-
-    def tell_silent(self, linked: Iterable[str]) -> None:
-        """Report who has fallen silent. Those that are connected do not advertise, and are well."""
-        for device_id in linked:
-            self.heard(device_id)
-        for device_id in self._silence.newly_silent(self._clock.monotonic()):
-            log.warning("ble_device_silent", device_id=device_id)
-        self._meter.level("gateway_ble_devices_silent", self._silence.silent)
 
     async def _submit(self, device_id: str, sensed: SensedValues) -> None:
         try:
@@ -106,7 +121,56 @@ class Sensors:
         finally:
             self._meter.count("gateway_ble_readings_total", outcome=verdict)
             if verdict is Verdict.LATER:
-                self._window.forget(device_id)
+                self._window.forget(device_id, sensed)
+
+    # --- silence --------------------------------------------------------------------------------------
+
+    def listens(self) -> None:
+        """Take note that the radio works again, perhaps after hours."""
+        self._silence.listens_from(self._clock.monotonic())
+        unsaid, self._unsaid = self._unsaid, set()
+        for device_id in unsaid:
+            self._report(device_id)
+
+    def heard(self, device_id: str) -> None:
+        """Take note of a sign of life."""
+        if self._silence.heard(device_id, self._clock.monotonic()):
+            log.info("ble_device_back", device_id=device_id)
+            self._report(device_id)
+
+    def tell_silent(self, linked: Iterable[str]) -> None:
+        """Report who has fallen silent. Those that are connected do not advertise, and are well."""
+        for device_id in linked:
+            self.heard(device_id)
+        for device_id in self._silence.newly_silent(self._clock.monotonic()):
+            log.warning("ble_device_silent", device_id=device_id)
+            self._report(device_id)
+        self._meter.level("gateway_ble_devices_silent", self._silence.silent)
+
+    def _report(self, device_id: str) -> None:
+        if device_id not in self._reporting:
+            self._reporting.add(device_id)
+            self._spawn(self._submit_standing(device_id))
+
+    async def _submit_standing(self, device_id: str) -> None:
+        """Say whether a device is silent, until the last that was said is how it is."""
+        said = None
+        try:
+            while said is not (silent := self._silence.is_silent(device_id)):
+                verdict = await self._desk.submit_report(device_id, self._standing(device_id, silent=silent))
+                self._meter.count("gateway_ble_readings_total", outcome=verdict)
+                if verdict is Verdict.LATER:
+                    await asyncio.sleep(REPORT_AGAIN_S)
+                else:
+                    said = silent
+        finally:
+            self._reporting.discard(device_id)
+            if said is not self._silence.is_silent(device_id):
+                self._unsaid.add(device_id)  # we are stopping, or have a bug
+
+    def _standing(self, device_id: str, *, silent: bool) -> Readings:
+        values = {"silent": silent, "silent_after_s": self._silence.limit_s(device_id)}
+        return parse_readings(json.dumps(values).encode(), content_type="", now=self._clock.now())
 
 
 class GattReader:

@@ -104,6 +104,7 @@ class BleService:
             self._bluez = BlueZ(self._settings.adapter)
             await self._bluez.open()
             await self._start_scan()
+            self._sensors.listens()
             await self._adopt()
         except RadioError as error:
             await self.close(CLOSE_TIMEOUT_S)

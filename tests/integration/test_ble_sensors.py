@@ -1,5 +1,6 @@
 """Readings over Bluetooth: beacons and standard characteristics, through unmodified bleak on a fake org.bluez."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,12 +112,48 @@ async def test_standard_characteristic_is_taken_as_notification(site: BleSite) -
 async def test_sensor_not_heard_for_its_time_is_told_as_silent_until_it_is_back(site: BleSite) -> None:
     sender = beacon()
     site.bluez.add(sender)
-    async with site.serving(device=[{"address": ADDRESS, "silent_after_s": 0.5}]):
+    async with site.serving(device=[{"address": ADDRESS, "device_id": "cellar", "silent_after_s": 0.5}]):
         await until(lambda: len(values(site)) == 1, "a reading")
         sender.silent = True
         await until(lambda: silent(site) == 1, "the silence")
+        await until(lambda: values(site)[1:] == ['{"silent":true,"silent_after_s":0.5}'], "its event")
         sender.silent = False
         await until(lambda: silent(site) == 0, "its return")
+        await until(lambda: values(site)[2:] == ['{"silent":false,"silent_after_s":0.5}'], "its event")
+    assert {one.device_id for one in site.intake.submissions} == {"cellar"}
+
+
+async def test_silence_is_told_when_the_outbox_takes_events_again(site: BleSite) -> None:
+    site.intake.closed = IntakeFull("full", retry_after_s=0.2)
+    async with site.serving(device=[{"address": ADDRESS, "silent_after_s": 0.2}]):
+        await until(lambda: silent(site) == 1, "the silence")
+        await asyncio.sleep(0.3)
+        assert values(site) == []
+        site.intake.closed = None
+        await until(lambda: values(site) == ['{"silent":true,"silent_after_s":0.2}'], "its event, once")
+
+
+async def test_readings_in_the_data_of_the_maker_are_taken(site: BleSite) -> None:
+    pytest.importorskip("ruuvitag_ble", reason="ruuvitag-ble is not installed")
+    # docs.ruuvi.com, data format 5, test vector: valid data
+    data = bytes.fromhex("0512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F")
+    site.bluez.add(Peripheral(address=ADDRESS, name="Ruuvi", manufacturer_data={0x0499: data}))
+    async with site.serving(unlisted_sensors=True):
+        await until(lambda: repeats(site) >= 3, "repeats")
+    (told,) = values(site)
+    assert '"temperature_c":24.3' in told
+
+
+async def test_makers_that_put_values_where_their_number_belongs_are_understood(site: BleSite) -> None:
+    pytest.importorskip("thermopro_ble", reason="thermopro-ble is not installed")
+    # ThermoPro: the temperature is in the company id, and BlueZ keeps every id that it ever heard.
+    sender = Peripheral(address=ADDRESS, name="TP359 (0C87)", manufacturer_data={0xFFC2: b"\x00\x35\x01\x2c"})
+    site.bluez.add(sender)
+    async with site.serving(unlisted_sensors=True):
+        await until(lambda: len(values(site)) == 1, "the first")
+        sender.manufacturer_data = {**sender.manufacturer_data, 0xF0C2: b"\x00\x35\x01\x2c"}
+        await until(lambda: len(values(site)) == 2, "the second")
+    assert ['"temperature_c":25.5' in values(site)[0], '"temperature_c":24.0' in values(site)[1]] == [True, True]
 
 
 async def test_fifty_beacons_and_seven_cameras_are_all_served(site: BleSite) -> None:

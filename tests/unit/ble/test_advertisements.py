@@ -1,17 +1,12 @@
-"""Readings in advertisements, repeats, silence."""
+"""BTHome in advertisements, and the keys of sensors that encrypt."""
 
 from pathlib import Path
 
 import pytest
 
-from adapters.ble.advertisements import (
-    Heard,
-    RepeatWindow,
-    SilenceWatch,
-    create_decoders,
-    load_bind_keys,
-    parse_bind_keys,
-)
+from adapters.ble.advertisements import Heard, load_bind_keys, parse_bind_keys
+from adapters.ble.decoders import create_decoders
+from adapters.ble.sensor_families import BthomeDecoder
 from gateway.errors import AdapterUnavailable
 
 pytest.importorskip("bthome_ble", reason="missing package: bthome-ble")
@@ -25,7 +20,7 @@ def heard(data: str, uuid: str = BTHOME) -> Heard:
 
 
 def test_a_bthome_advertisement_becomes_values_with_units() -> None:
-    (decoder,) = create_decoders({})
+    decoder = BthomeDecoder(bind_keys={})
 
     told = decoder.decode(heard("40 01 61 02 ca 09 03 bf 13"), 1.0)
 
@@ -34,7 +29,7 @@ def test_a_bthome_advertisement_becomes_values_with_units() -> None:
 
 
 def test_values_of_earlier_advertisements_are_not_mixed_in() -> None:
-    (decoder,) = create_decoders({})
+    decoder = BthomeDecoder(bind_keys={})
     decoder.decode(heard("40 01 61 02 ca 09"), 1.0)
 
     told = decoder.decode(heard("40 01 60"), 2.0)
@@ -45,13 +40,13 @@ def test_values_of_earlier_advertisements_are_not_mixed_in() -> None:
 
 @pytest.mark.parametrize("data", ["", "40", "ff ff ff", "41 00", "40 02", "40 f0", "41" + " 31" * 20])
 def test_damaged_or_locked_advertisements_tell_nothing(data: str) -> None:
-    (decoder,) = create_decoders({})
+    decoder = BthomeDecoder(bind_keys={})
 
     assert decoder.decode(heard(data), 1.0) is None
 
 
 def test_other_families_tell_nothing() -> None:
-    (decoder,) = create_decoders({})
+    decoder = BthomeDecoder(bind_keys={})
 
     assert decoder.decode(heard("40 01 61", uuid="0000fe9f-0000-1000-8000-00805f9b34fb"), 1.0) is None
 
@@ -62,7 +57,7 @@ KEY = bytes.fromhex("231d39c1d7cc1ab1aee224cd096db932")
 
 
 def test_an_encrypted_advertisement_is_read_with_its_key() -> None:
-    (decoder,) = create_decoders({ADDRESS: KEY})
+    decoder = BthomeDecoder(bind_keys={ADDRESS: KEY})
 
     told = decoder.decode(heard(KEYED), 1.0)
 
@@ -71,7 +66,7 @@ def test_an_encrypted_advertisement_is_read_with_its_key() -> None:
 
 
 def test_two_presses_of_a_button_are_news_and_a_repeat_is_not() -> None:
-    (decoder,) = create_decoders({})
+    decoder = BthomeDecoder(bind_keys={})
     told = [decoder.decode(heard(data), 1.0) for data in ("40 00 01 3a 01", "40 00 01 3a 01", "40 00 02 3a 01")]
 
     first, repeat, second = [one.fingerprint for one in told if one is not None]
@@ -79,43 +74,22 @@ def test_two_presses_of_a_button_are_news_and_a_repeat_is_not() -> None:
     assert first == repeat != second
 
 
-def test_equal_values_inside_the_window_are_one_event() -> None:
-    window = RepeatWindow(window_s=60)
-
-    news = [
-        window.is_news("a", fingerprint, now_s) for fingerprint, now_s in [("x", 0), ("x", 59), ("y", 59), ("y", 120)]
-    ]
-
-    assert news == [True, False, True, True]
-
-
-def test_what_could_not_be_committed_is_news_again() -> None:
-    window = RepeatWindow(window_s=60)
-    window.is_news("a", "x", 0)
-    window.forget("a")
-
-    assert window.is_news("a", "x", 1)
-
-
-def test_a_silent_device_is_told_once_and_once_more_after_it_was_back() -> None:
-    watch = SilenceWatch(expected={"a": 10, "b": 100}, now_s=0)
-
-    assert watch.newly_silent(9) == []
-    assert watch.newly_silent(10) == ["a"]
-    assert watch.newly_silent(11) == []
-    assert watch.silent == 1
-    assert watch.heard("a", 12)
-    assert not watch.heard("a", 13)
-    assert watch.newly_silent(30) == ["a"]
-
-
 def test_bind_keys_are_read_by_address() -> None:
     text = "# kitchen\n\n54:48:e6:8f:80:a5 231d39c1d7cc1ab1aee224cd096db932\n"
 
     assert parse_bind_keys(text) == {ADDRESS: KEY}
+    assert parse_bind_keys("54:48:e6:8f:80:a5 231d39c1d7cc1ab1aee224cd") == {ADDRESS: KEY[:12]}
     with pytest.raises(ValueError, match="line 1"):
         parse_bind_keys("54:48:e6:8f:80:a5 231d")
     assert load_bind_keys(None) == {}
+
+
+def test_without_any_decoder_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.ble.sensor_families.find_spec", lambda _: None)
+    monkeypatch.setattr("adapters.ble.theengs.find_spec", lambda _: None)
+
+    with pytest.raises(AdapterUnavailable, match=r"gateway-bridge\[ble-sensors\]"):
+        create_decoders({})
 
 
 def test_a_missing_key_file_is_told(tmp_path: Path) -> None:
