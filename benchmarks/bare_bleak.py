@@ -24,9 +24,10 @@ from adapters.ble.image1 import (
     parse_from_device,
 )
 from benchmarks.ble_cameras import address_of
-from tests.fakes.bluez.cameras import IMAGE1_CONTROL, IMAGE1_DATA
+from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 
 CHUNK = 0x02
+UUIDS = {row.role: row.uuid for row in GatewayImage1Camera.characteristics}
 
 
 async def _serve(address: str) -> None:
@@ -48,10 +49,10 @@ async def _serve(address: str) -> None:
     device = await BleakScanner.find_device_by_address(address, timeout=20)
     assert device is not None, f"{address} is not in reach"
     async with BleakClient(device) as client:
-        await client.start_notify(IMAGE1_DATA, notified, bluez={"use_start_notify": True})
-        control = client.services.get_characteristic(IMAGE1_CONTROL)
+        await client.start_notify(UUIDS["data"], notified, bluez={"use_start_notify": True})
+        control = client.services.get_characteristic(UUIDS["control"])
         assert control is not None, "no control characteristic"
-        data = client.services.get_characteristic(IMAGE1_DATA)
+        data = client.services.get_characteristic(UUIDS["data"])
         assert data is not None, "no data characteristic"
         room = min(control.max_write_without_response_size, data.max_write_without_response_size)
         answers.put_nowait(encode_from_gateway(Hello(version=VERSION, notification_bytes_max=room)))

@@ -2,63 +2,102 @@
 
 Usage: ``python -m benchmarks.ble_cameras FOLDER CAMERAS MTU BYTES_PER_S PICTURE``; 0 bytes/s: as fast as the bus takes
 them. Prints the bus's address. Then each line N read makes every camera hand over the picture N times, each announced
-when the last was settled; prints a JSON line when all are. The clock is the devices': from the first announcement to
-the last status, the same for whoever receives.
+when the last was settled; prints a JSON line when all are. N = 0 drops the links. The clock is the devices': from the
+first announcement to the last status, the same for whoever receives.
 """
 
 import asyncio
 import json
 import sys
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.ble.image1 import Chunk, End, Request, StatusCode, encode_from_device
-from tests.fakes.bluez.bluetoothd import FakeBluetoothd
-from tests.fakes.bluez.cameras import IMAGE1_DATA, GatewayImage1Camera
-from tests.fakes.bluez.private_bus import private_bus
+from gateway.simulators.bluez.bluetoothd import FakeBluetoothd
+from gateway.simulators.bluez.camera import SimulatedCamera
+from gateway.simulators.bluez.peripheral import Air
+from gateway.simulators.bluez.private_bus import PrivateBus
+from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 
-# A connection interval carries a handful of notifications; a camera at a given pace sends this many at a time.
-BURST = 4
+# A sleep takes a millisecond or two whatever was asked for: a camera sends this much ahead, then waits for the rest.
+AHEAD_S = 0.005
+
+
+class PacedAir:
+    """Implements Air over another: ``room`` keeps the pace."""
+
+    def __init__(self, air: Air, bytes_per_s: int) -> None:
+        self._air = air
+        self._s_per_byte = 1 / bytes_per_s if bytes_per_s else 0.0
+        self._due_s = 0.0
+
+    def notify(self, uuid: str, data: bytes) -> bool:
+        self._due_s = max(self._due_s, time.monotonic()) + len(data) * self._s_per_byte
+        return self._air.notify(uuid, data)
+
+    def drop(self) -> None:
+        self._air.drop()
+
+    async def room(self) -> None:
+        await self._air.room()
+        ahead_s = self._due_s - time.monotonic()
+        if ahead_s > AHEAD_S:
+            await asyncio.sleep(ahead_s)
 
 
 @dataclass(kw_only=True, eq=False)
-class PacedCamera(GatewayImage1Camera):
-    """Encodes its chunks before it sends them, and sends them at a pace."""
+class PacedCamera(SimulatedCamera):
+    """One with a pace. ``listened_to``: somebody has spoken to it since the link was made."""
 
-    bytes_per_s: int = 0
+    bytes_per_s: int
     listened_to: bool = False
 
-    def wrote(self, uuid: str, data: bytes) -> None:
-        self.listened_to = True
-        super().wrote(uuid, data)
+    def connected(self, air: Air) -> None:
+        super().connected(PacedAir(air, self.bytes_per_s))
 
     def disconnected(self) -> None:
         self.listened_to = False
         super().disconnected()
 
-    async def _answer(self, request: Request) -> None:
-        transfer_id, _, payload = self.queue[0]
-        size, low = self._chunk_bytes, transfer_id & 0xFF
-        wanted = [index for one in request.ranges for index in range(one.first, one.first + one.count)]
-        frames = [
-            encode_from_device(Chunk(id_low=low, index=index, data=payload[index * size : (index + 1) * size]))
-            for index in wanted
-        ]
-        self.sent_chunks += len(frames)
-        await self._send_paced(frames)
-        await self.send(IMAGE1_DATA, [encode_from_device(End(id_low=low))])
+    def wrote(self, uuid: str, data: bytes) -> None:
+        self.listened_to = True
+        super().wrote(uuid, data)
 
-    async def _send_paced(self, frames: list[bytes]) -> None:
-        if not self.bytes_per_s:
-            await self.send(IMAGE1_DATA, frames)
-            return
-        due = asyncio.get_running_loop().time()
-        for at in range(0, len(frames), BURST):
-            burst = frames[at : at + BURST]
-            await self.send(IMAGE1_DATA, burst)
-            due += sum(map(len, burst)) / self.bytes_per_s
-            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+class Site:
+    """The cameras on their bus."""
+
+    def __init__(self, bluez: FakeBluetoothd, *, cameras: int, mtu: int, bytes_per_s: int, picture: bytes) -> None:
+        self._bluez = bluez
+        self._picture = picture
+        self._firmware = [GatewayImage1Camera(iter(())) for _ in range(cameras)]
+        self._cameras = [
+            PacedCamera(address=address_of(number), firmware=firmware, mtu=mtu, bytes_per_s=bytes_per_s)
+            for number, firmware in enumerate(self._firmware)
+        ]
+        bluez.add(*self._cameras)
+
+    def drop(self) -> None:
+        """End every link."""
+        for one in self._cameras:
+            self._bluez.drop(one)
+
+    async def hand_over(self, pictures: int) -> float:
+        """Return the seconds that it took until every camera was told about so many."""
+        while not all(one.listened_to for one in self._cameras):  # noqa: ASYNC110 -- another process comes
+            await asyncio.sleep(0.02)
+        for firmware in self._firmware:
+            firmware.statuses.clear()
+        started = time.monotonic()
+        for camera, firmware in zip(self._cameras, self._firmware, strict=True):
+            for _ in range(pictures):
+                camera.send(firmware.offer(self._picture))
+        while any(one.kept for one in self._firmware):  # noqa: ASYNC110 -- a round takes seconds, this a millisecond
+            await asyncio.sleep(0.001)
+        seconds = time.monotonic() - started
+        assert all(len(one.on_disk) == pictures for one in self._firmware), "not every picture was told to be on disk"
+        return seconds
 
 
 async def main(folder: Path, cameras: int, mtu: int, bytes_per_s: int, picture: bytes) -> None:
@@ -66,37 +105,19 @@ async def main(folder: Path, cameras: int, mtu: int, bytes_per_s: int, picture: 
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with private_bus(folder) as bus:
+    async with AsyncExitStack() as stack:
+        bus = PrivateBus(folder)
+        await bus.start()
+        stack.push_async_callback(bus.kill)
         bluez = FakeBluetoothd(bus.address)
         await bluez.start()
-        made = [PacedCamera(address=address_of(number), mtu=mtu, bytes_per_s=bytes_per_s) for number in range(cameras)]
-        bluez.add(*made)
+        stack.push_async_callback(bluez.stop)
+        site = Site(bluez, cameras=cameras, mtu=mtu, bytes_per_s=bytes_per_s, picture=picture)
         print(bus.address, flush=True)
-        next_id = 1
         while line := await reader.readline():
-            count = int(line)
-            if not count:
-                for one in made:
-                    bluez.drop(bluez.path(one))
-            print(json.dumps({"seconds": await _round(made, count, next_id, picture) if count else 0}), flush=True)
-            next_id += count
-        await bluez.stop()
-
-
-async def _round(cameras: list[PacedCamera], count: int, first_id: int, picture: bytes) -> float:
-    while not all(one.listened_to for one in cameras):  # noqa: ASYNC110 -- two processes
-        await asyncio.sleep(0.02)
-    for one in cameras:
-        one.statuses.clear()
-    started = time.monotonic()
-    for one in cameras:
-        for number in range(count):
-            one.offer(first_id + number, picture)
-    while any(one.queue for one in cameras):  # noqa: ASYNC110 -- the round takes seconds, this a millisecond
-        await asyncio.sleep(0.001)
-    seconds = time.monotonic() - started
-    assert all({status.code for status in one.statuses} == {StatusCode.ON_DISK} for one in cameras), "not all on disk"
-    return seconds
+            if not int(line):
+                site.drop()
+            print(json.dumps({"seconds": await site.hand_over(int(line)) if int(line) else 0}), flush=True)
 
 
 def address_of(number: int) -> str:

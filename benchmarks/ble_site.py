@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.figure import DEMO_MODEL, ROOT, cpu_seconds
-from tests.fakes.bluez.private_bus import ADDRESS_VARIABLE
+from gateway.simulators.bluez.private_bus import ADDRESS_VARIABLE
 from tests.fakes.gateway_process import GatewayProcess
 
 # What leads to a receiver's start is not measured: the first picture waits until it listens, and warms it up.
