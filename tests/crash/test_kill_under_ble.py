@@ -13,15 +13,17 @@ import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
-from adapters.ble.image1 import Status, StatusCode, parse_from_gateway
-from tests.fakes.bluez.cameras import CafebabeCamera, GatewayImage1Camera, OpenGlassCamera
-from tests.fakes.bluez.private_bus import needs_dbus_daemon
-from tests.fakes.bluez.site import ble_site, until
+from adapters.ble.image1 import Status, parse_from_gateway
+from gateway.simulators.bluez.camera import SimulatedCamera
+from gateway.simulators.devices.ble_cameras import CAMERAS
+from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
+from tests.fakes.ble_site import ble_site, needs_dbus_daemon, until
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.ledger import assert_gap_free, stored
 from tests.fakes.pictures import small_picture
@@ -36,45 +38,40 @@ ENVIRONMENT = {"GATEWAY_BLE__ENABLED": "true", "GATEWAY_BLE__UNLISTED_CAMERAS": 
 
 
 @dataclass(kw_only=True, eq=False)
-class HalfDeafCamera(GatewayImage1Camera):
-    """While ``deaf`` no status reaches it: its link broke in that moment. ``missed`` counts them."""
+class HalfDeafCamera(SimulatedCamera):
+    """While ``deaf`` no status reaches it: its link broke in that moment."""
 
     deaf: bool = False
-    missed: int = 0
 
     def wrote(self, uuid: str, data: bytes) -> None:
-        if self.deaf and isinstance(parse_from_gateway(data), Status):
-            self.missed += 1
-            return
-        super().wrote(uuid, data)
+        if not (self.deaf and isinstance(parse_from_gateway(data), Status)):
+            super().wrote(uuid, data)
 
 
-@dataclass(kw_only=True)
 class Devices:
     """One with ids, and two without: one that hears an acknowledgement, one that hears nothing."""
 
-    named: HalfDeafCamera = field(
+    def __init__(self) -> None:
+        self.firmware = GatewayImage1Camera(iter(()))
         # Slow enough that a kill meets pictures on their way: some 40 notifications each.
-        default_factory=lambda: HalfDeafCamera(address="AA:BB:CC:DD:EE:01", mtu=23, pause_s=0.003)
-    )
-    cam: CafebabeCamera = field(
-        default_factory=lambda: CafebabeCamera(address="AA:BB:CC:DD:EE:02", picture=CAM_PICTURE, pause_s=0.05)
-    )
-    glass: OpenGlassCamera = field(
-        default_factory=lambda: OpenGlassCamera(
-            address="AA:BB:CC:DD:EE:03", picture=GLASS_PICTURE, chunk=20, pause_s=0.003
-        )
-    )
+        self.named = HalfDeafCamera(address="AA:BB:CC:DD:EE:01", firmware=self.firmware, mtu=23, pause_s=0.003)
+        self.cam = _camera("esp32cam-cafebabe", CAM_PICTURE, address="AA:BB:CC:DD:EE:02")
+        self.glass = _camera("openglass", GLASS_PICTURE, address="AA:BB:CC:DD:EE:03")
 
     @property
     def on_disk(self) -> set[str]:
         """The ids whose status said so."""
-        return {str(one.transfer_id) for one in self.named.statuses if one.code == StatusCode.ON_DISK}
+        return {str(one) for one in self.firmware.on_disk}
+
+
+def _camera(profile: str, picture: bytes, *, address: str) -> SimulatedCamera:
+    firmware = CAMERAS[profile](repeat(picture))
+    return SimulatedCamera(address=address, firmware=firmware, mtu=23, pause_s=0.003)
 
 
 async def _picture_on_its_way(devices: Devices, _: Path) -> None:
-    before = devices.named.sent_chunks
-    await until(lambda: devices.named.sent_chunks > before, "a picture on its way")
+    before = devices.firmware.sent_chunks
+    await until(lambda: devices.firmware.sent_chunks > before, "a picture on its way")
     await asyncio.sleep(random.Random(before).random() * 0.1)
 
 
@@ -114,17 +111,18 @@ async def test_every_picture_is_one_event_whenever_the_gateway_is_killed(tmp_pat
             named.deaf = False
             await asyncio.to_thread(gateway.start)
             for one in range(PER_ROUND):
-                named.offer(1 + number * PER_ROUND + one, small_picture(number * PER_ROUND + one))
+                picture = small_picture(number * PER_ROUND + one)
+                named.send(devices.firmware.offer(picture, transfer_id=1 + number * PER_ROUND + one))
             await MOMENTS[number % len(MOMENTS)](devices, data_dir)
-            cut += bool(named.queue)
+            cut += bool(devices.firmware.kept)
             await asyncio.to_thread(gateway.kill)
             assert devices.on_disk <= _named(data_dir), "told to be on disk"
-            assert cam.acknowledged <= _events(data_dir, CAM_PICTURE), "acknowledged after the commit"
+            assert cam.firmware.acknowledged <= _events(data_dir, CAM_PICTURE), "acknowledged after the commit"
             unheard += len(_named(data_dir)) > len(devices.on_disk)
         named.deaf = False
         before = _events(data_dir, CAM_PICTURE), _events(data_dir, GLASS_PICTURE)
         await asyncio.to_thread(gateway.start)
-        await until(lambda: not named.queue, "the rest")
+        await until(lambda: not devices.firmware.kept, "the rest")
         await until(lambda: _events(data_dir, CAM_PICTURE) > before[0], "a picture of one without ids")
         await until(lambda: _events(data_dir, GLASS_PICTURE) > before[1], "a picture of the other")
         await asyncio.to_thread(gateway.stop)
