@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
+from gateway.simulators.devices.ble_image1_camera import Commanded, GatewayImage1Camera
 from tests.bluez_vm.guest.camera import AiredCamera
 from tests.bluez_vm.guest.pictures import Picture
 from tests.bluez_vm.guest.sensor import BATTERY_PERCENT, TEMPERATURE_C
@@ -72,6 +72,20 @@ async def readings(site: Site) -> None:
     await until(lambda: len(site.events("beacon")) == 2, "its second, as the temperature changed")
     told = [event.result for event in site.events("beacon")]
     assert told == [{"temperature_c": TEMPERATURE_C}, {"temperature_c": TEMPERATURE_C + 1}], told
+
+
+async def commands(site: Site) -> None:
+    photos = len(_events(site, site.openglass_camera))
+    await site.command(site.openglass_camera.device_id, "photo")
+    await until(lambda: len(_events(site, site.openglass_camera)) == photos + 1, "the photo that was asked for")
+    _check(_events(site, site.openglass_camera)[-1], site.film.newest)
+    await site.command(site.image1_camera.device_id, "interval", 3600)
+    await until(lambda: bool(site.image1.commands), "the command at the camera")
+    outcome = [
+        event.result["outcome"] for event in site.events(site.openglass_camera.device_id) if not event.is_picture
+    ]
+    assert outcome == ["told"], f"events of the command: {outcome}"
+    assert site.image1.commands == [Commanded(what=2, value=3600)], f"told {site.image1.commands}"
 
 
 async def image1_resumes(site: Site) -> None:
@@ -178,6 +192,7 @@ SCENARIOS = (
     Scenario(name="gateway-image-1 at ATT MTU 23", run=image1_at_smallest_mtu),
     Scenario(name="openglass: a photo when the link is up", run=openglass_picture),
     Scenario(name="readings: Battery Service, Environmental Sensing, BTHome", run=readings),
+    Scenario(name="commands: a photo now (openglass), an interval (gateway-image-1)", run=commands),
     Scenario(name="gateway-image-1: the camera walks away in mid-transfer; resumed", run=image1_resumes),
     Scenario(name="openglass: the camera walks away in mid-photo; never half a photo", run=openglass_half_photo),
     Scenario(name="bluetoothd restarted in mid-transfer", run=bluetoothd_restarted),
@@ -229,7 +244,8 @@ async def _on_disk(firmware: GatewayImage1Camera) -> None:
 
 
 def _events(site: Site, camera: AiredCamera) -> list[StoredEvent]:
-    return site.events(camera.device_id)
+    """Return its pictures; what became of a command is an event of the device, too."""
+    return [event for event in site.events(camera.device_id) if event.is_picture]
 
 
 def _each_once(site: Site, camera: AiredCamera) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 
+from gateway.control import ask_running_gateway
 from gateway.simulators.devices.ble_cameras import OpenGlassCamera
 from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 from tests.bluez_vm.guest.air import Air, OwnRadio, plug_in
@@ -39,6 +40,10 @@ class StoredEvent:
     kind: str
     sha256: str
     result: dict[str, Any]
+
+    @property
+    def is_picture(self) -> bool:
+        return self.kind == "classification"
 
     @property
     def label(self) -> str:
@@ -105,6 +110,13 @@ class Site:
         """Count the log's lines with this event and this text."""
         lines = self.gateway.log_file.read_text().splitlines() if self.gateway.log_file.exists() else []
         return sum(f'"event": "{slug}"' in line and text in line for line in lines)
+
+    async def command(self, device_id: str, name: str, value: int | None = None) -> None:
+        """Tell a device something, as ``gateway devices command`` does."""
+        arguments = {"device_id": device_id, "command": name, "value": value}
+        answer = await asyncio.to_thread(ask_running_gateway, DATA, "command", arguments)
+        assert answer, "no gateway answers"
+        assert "command_id" in answer, f"the gateway answered {answer}"
 
     def _admin(self) -> str:
         """Return the newest gateway's operator's address: on a slow machine the banner is out before it is known."""
