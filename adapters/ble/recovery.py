@@ -2,7 +2,7 @@
 
 A new scanner; then the adapter's power off and on over D-Bus; then bluetooth-auto-recovery, where its privileges
 exist (it resets the controller through management sockets, or the USB port); then say so and start over. The rung
-with management sockets needs a real controller: it is not run by the tests.
+with management sockets needs a kernel with a controller: only `make test-bluez` runs it.
 """
 
 from enum import StrEnum

@@ -1,6 +1,7 @@
 """The last rung: bluetooth-auto-recovery, which resets a controller through management sockets or its USB port.
 
-It needs CAP_NET_ADMIN (and root for USB) and a real controller: no test here runs it against one.
+It needs CAP_NET_ADMIN (and root for USB), and a Python with Bluetooth sockets for the half that takes the controller
+down and up. `make test-bluez` runs it, on a controller that is not on USB.
 """
 
 import re

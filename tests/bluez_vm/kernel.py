@@ -5,6 +5,7 @@ The machine's own kernel is of no use: many have no Bluetooth, and none lets a t
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -57,9 +58,9 @@ def unpacked_kernel(folder: Path) -> Kernel:
 
 
 def _fetch(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.deb"):
-        old.unlink()
+    # What an interrupted try left would be taken for ours.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     package = _package()
     print(f"Downloading {package} (about 70 MB, once) ...", flush=True)
     if _run(["apt-get", "download", "-qq", package], folder).returncode:
