@@ -61,28 +61,39 @@ def _fetch(folder: Path) -> None:
     # What an interrupted try left would be taken for ours.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    package = _package()
-    print(f"Downloading {package} (about 70 MB, once) ...", flush=True)
-    if _run(["apt-get", "download", "-qq", package], folder).returncode:
-        # Lists that are older than the mirror name files that are gone.
-        _run(["apt-get", "update", "-qq"], folder)
-        done = _run(["apt-get", "download", "-qq", package := _package()], folder)
-        if done.returncode:
-            raise CannotRun(f"apt-get download {package} failed: {done.stderr.strip()[-300:]}")
-    (deb,) = folder.glob("*.deb")
+    try:
+        deb = _downloaded(folder)
+    except subprocess.TimeoutExpired as error:
+        raise CannotRun(f"{' '.join(error.cmd)} took more than {DOWNLOAD_TIMEOUT_S} s.") from error
     _unpack(deb, folder)
     deb.unlink()
 
 
-def _package() -> str:
-    """Return the versioned package that Debian's metapackage stands for."""
+def _downloaded(folder: Path) -> Path:
     if not which("apt-get"):
         raise CannotRun("there is no apt-get to fetch Debian's kernel with.")
-    listed = _run(["apt-cache", "depends", METAPACKAGE], Path.cwd()).stdout
+    why = ""
+    # The lists may be missing, or older than the mirror, and then name files that are gone: a second try with new ones.
+    for prepare in ((), ("apt-get", "update", "-qq")):
+        if prepare:
+            _run([*prepare], folder)
+        package = _package(folder)
+        if not package:
+            why = f"apt knows no {METAPACKAGE}: the guest runs on Debian's kernel."
+            continue
+        print(f"Downloading {package} (about 70 MB, once) ...", flush=True)
+        done = _run(["apt-get", "download", "-qq", package], folder)
+        if done.returncode == 0:
+            return next(folder.glob("*.deb"))
+        why = f"apt-get download {package} failed: {done.stderr.strip()[-300:]}"
+    raise CannotRun(why)
+
+
+def _package(folder: Path) -> str:
+    """Return the versioned package that Debian's metapackage stands for, or ""."""
+    listed = _run(["apt-cache", "depends", METAPACKAGE], folder).stdout
     found = re.search(r"Depends: (linux-image-\S+-amd64)", listed)
-    if found is None:
-        raise CannotRun(f"apt knows no {METAPACKAGE}: the guest runs on Debian's kernel. On Debian: apt-get update")
-    return found[1]
+    return found[1] if found else ""
 
 
 def _unpack(deb: Path, folder: Path) -> None:
