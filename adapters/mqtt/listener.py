@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from adapters.mqtt import replies
-from adapters.mqtt.connection_events import ConnectionLimits
+from adapters.mqtt.connection_events import ConnectionEnded, ConnectionLimits
 from adapters.mqtt.contract import Ingest
 from adapters.mqtt.listener_budget import ByteBudget
 from adapters.mqtt.listener_credentials import BookCredentials, Credentials, OpenCredentials, PasswordFile
@@ -22,6 +22,7 @@ from adapters.mqtt.listener_publishes import PublishDesk
 from adapters.mqtt.listener_registry import Registry
 from adapters.mqtt.listener_socket import bind, tls_context
 from adapters.mqtt.listener_status import OnStatus
+from adapters.mqtt.listener_tls import TlsDoor
 from adapters.mqtt.sessions_file import FILE_NAME
 from adapters.mqtt.topics import commands_topic
 from gateway.errors import AdapterUnavailable
@@ -92,6 +93,7 @@ class MqttListener:
             connections_max=settings.connections_max,
             allowed_networks=settings.allowed_networks,
         )
+        self._tls: TlsDoor | None = None
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
         self._address = ""
@@ -110,9 +112,7 @@ class MqttListener:
     async def start(self) -> None:
         """Return when devices are served. Raises AdapterUnavailable with the cure."""
         settings = self._settings
-        tls = None
-        if settings.listen_certificate_file is not None and settings.listen_key_file is not None:
-            tls = tls_context(settings.listen_certificate_file, settings.listen_key_file)
+        self._tls = self._tls_door()
         if settings.listen_credentials_file is not None:
             self._credentials = await asyncio.to_thread(PasswordFile.read, settings.listen_credentials_file)
         await self._registry.restore()
@@ -120,18 +120,13 @@ class MqttListener:
         self._parts.stopping = False
         self._desk.open()
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: DeviceLink(self._parts),
-                sock=bound,
-                ssl=tls,
-                ssl_handshake_timeout=settings.connect_timeout_s if tls is not None else None,
-                backlog=BACKLOG,
-            )
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._protocol, sock=bound, backlog=BACKLOG)
         except OSError as error:
             bound.close()
             raise AdapterUnavailable(f"mqtt.listen = {settings.listen}: {error}") from error
         host, port = bound.getsockname()[:2]
-        self._address = f"{'mqtt' if tls is None else 'mqtts'}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._address = f"{'mqtt' if self._tls is None else 'mqtts'}://{f'[{host}]' if ':' in host else host}:{port}"
         self._watch = asyncio.create_task(self._keep_watch(), name="mqtt-watch")
 
     async def failed(self) -> None:
@@ -160,6 +155,8 @@ class MqttListener:
                     await asyncio.sleep(0.01)
         for link in list(self._parts.open_links):
             link.abort()
+        if self._tls is not None:
+            self._tls.abort()
         await self._registry.file.flushed()
         if self._watch is not None:
             self._watch.cancel()
@@ -178,6 +175,24 @@ class MqttListener:
         """Return whether the device has subscribed to its commands, so that it hears this one now or on its return."""
         topic = commands_topic(command.device_id)
         return self._registry.deliver(topic, replies.command(command), qos=1) > 0
+
+    def _tls_door(self) -> TlsDoor | None:
+        settings = self._settings
+        if settings.listen_certificate_file is None or settings.listen_key_file is None:
+            return None
+        return TlsDoor(
+            context=tls_context(settings.listen_certificate_file, settings.listen_key_file),
+            handshake_timeout_s=settings.connect_timeout_s,
+            connections_max=settings.connections_max,
+            on_end=self._note_end_before_mqtt,
+        )
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        link = DeviceLink(self._parts)
+        return link if self._tls is None else self._tls.protocol(link)
+
+    def _note_end_before_mqtt(self, reason: str, detail: str, peer: str) -> None:
+        self._registry.note_end(ConnectionEnded(reason=reason, detail=detail), peer=peer, client_id="")
 
     async def _keep_watch(self) -> None:
         """Twice a second: who is late, which sessions are over, what must be told unasked."""

@@ -64,7 +64,7 @@ class LinkParts:
 
 
 class DeviceLink(asyncio.BufferedProtocol):
-    """Implements listener_publishes.Publisher and listener_registry.Link."""
+    """Implements listener_publishes.Publisher, listener_registry.Link and listener_tls.Link."""
 
     __slots__ = (
         "_admission",
@@ -73,6 +73,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         "_ended_at",
         "_granted_cost",
         "_held",
+        "_is_begun",
         "_left_politely",
         "_loop",
         "_parts",
@@ -92,11 +93,13 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._wake_scheduled = False
         self._ended_at: float | None = None
         self._left_politely = False
+        self._is_begun = False
 
     # --- asyncio's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._is_begun = True
         self._wire.attach(transport)
         # With TLS the handshake lies before, and has a deadline of its own.
         self._deadlines = Deadlines(now=self._loop.time(), connect_timeout_s=self._parts.connect_timeout_s)
@@ -251,6 +254,10 @@ class DeviceLink(asyncio.BufferedProtocol):
     @property
     def peer(self) -> str:
         return self._wire.peer
+
+    @property
+    def is_begun(self) -> bool:
+        return self._is_begun
 
     @property
     def is_gone(self) -> bool:

@@ -140,6 +140,14 @@ class RawDevice:
             received.append(packet)
         return received
 
+    async def receive_bytes_until_closed(self) -> bytes:
+        """Return what came, MQTT or not."""
+        async with asyncio.timeout(RECEIVE_TIMEOUT_S):
+            try:
+                return await self._reader.read()
+            except ConnectionError:
+                return b""
+
     async def is_answered_within(self, seconds: float) -> bool:
         """Whether a PING is answered: False shows that we are not read."""
         self.send(Pingreq())

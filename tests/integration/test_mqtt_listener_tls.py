@@ -1,0 +1,109 @@
+"""TLS at the listener: what a connection costs, and what becomes of sockets that never finish their handshake."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from adapters.mqtt.codec import encode
+from adapters.mqtt.codec_packets import V3_1_1, Connack, Connect, Puback
+from gateway.simulators.iot_hub.certificates import CertificateAuthority
+from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.mqtt_device import RawDevice
+from tests.fakes.mqtt_listener import listening
+
+CONNECTIONS = 100
+# Measured: 50 KiB with its session (45 of them TLS: OpenSSL's state, and our buffer of 32 KiB). With asyncio's own
+# buffer it is 272.
+KIB_EACH_MAX = 75
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path / "authority")
+
+
+@pytest.fixture
+def files(authority: CertificateAuthority) -> dict[str, Any]:
+    issued = authority.issue("server", common_name="localhost", for_server=True)
+    return {"listen_certificate_file": issued.certificate, "listen_key_file": issued.key}
+
+
+async def connect(port: int, authority: CertificateAuthority, client_id: str) -> RawDevice:
+    """Return a device that speaks TLS and was let in."""
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    device = RawDevice(reader, writer, V3_1_1)
+    device.send_bytes(encode(Connect(version=4, client_id=client_id, clean_start=True, keep_alive_s=0), V3_1_1))
+    assert await device.receive() == Connack(code=0)
+    return device
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(8):
+        while not condition():  # noqa: ASYNC110 -- what is awaited has no event
+            await asyncio.sleep(0.01)
+
+
+def resident_kib(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+async def test_an_idle_tls_connection_costs_little(
+    tmp_path: Path, authority: CertificateAuthority, files: dict[str, Any]
+) -> None:
+    environment = {f"GATEWAY_MQTT__{key.upper()}": str(path) for key, path in files.items()}
+    with GatewayProcess(tmp_path / "data", environment=environment) as gateway:
+        port = int(gateway.mqtt.rpartition(":")[2])
+        devices = [await connect(port, authority, f"first-{n}") for n in range(5)]
+        before = resident_kib(gateway.worker_pid)
+        devices += [await connect(port, authority, f"tls-{n}") for n in range(CONNECTIONS)]
+        each = (resident_kib(gateway.worker_pid) - before) / CONNECTIONS
+        for device in devices:
+            device.abort()
+    assert each < KIB_EACH_MAX, f"{each:.1f} KiB for each connection"
+
+
+async def test_sockets_without_a_handshake_count_and_end_at_the_deadline(
+    authority: CertificateAuthority, files: dict[str, Any]
+) -> None:
+    async with listening(connections_max=3, connect_timeout_s=0.4, **files) as under:
+        silent = [await RawDevice.dial(under.port) for _ in range(3)]
+        await until(lambda: len(under.listener._tls.connections) == 3)  # type: ignore[union-attr]
+        async with await RawDevice.dial(under.port) as outside:
+            assert await outside.receive_until_closed() == []
+        assert under.disconnects("too_many_connections") == 1
+        for device in silent:
+            assert await device.receive_until_closed() == []
+            device.abort()
+        assert under.disconnects("tls_handshake_failed") == 3
+        served = await connect(under.port, authority, "cam-1")
+        served.publish(b"{}", packet_id=7)
+        assert await served.receive() == Puback(packet_id=7)
+        served.abort()
+
+
+async def test_plain_mqtt_at_a_tls_port_is_counted_and_logged_with_its_reason(files: dict[str, Any]) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with listening(**files) as under, await RawDevice.dial(under.port) as device:
+            device.send_bytes(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x")
+            await device.receive_bytes_until_closed()
+            assert under.disconnects("tls_handshake_failed") == 1
+    (told,) = [entry for entry in logs if entry["event"] == "mqtt_client_dropped"]
+    assert told["reason"] == "tls_handshake_failed"
+    assert "SSL" in told["detail"]
+
+
+async def test_stop_cuts_what_never_finished_its_handshake(files: dict[str, Any]) -> None:
+    async with listening(**files) as under:
+        device = await RawDevice.dial(under.port)
+        await until(lambda: len(under.listener._tls.connections) == 1)  # type: ignore[union-attr]
+    assert await device.receive_until_closed() == []
+    device.abort()
