@@ -274,7 +274,7 @@ def create_mqtt_broker_client(
     return MqttBrokerClient(
         options=broker_options(settings, limits, gateway_id=gateway_id),
         in_flight_max=settings.in_flight_max,
-        buffered_bytes_max=limits.mqtt_buffered_bytes_max,
+        buffered_bytes_max=limits.mqtt_broker_buffered_bytes_max,
         hold_max_s=settings.hold_max_s,
         session=SessionFile(data_dir),
         ingest=ingest,

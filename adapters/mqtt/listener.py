@@ -16,6 +16,7 @@ from adapters.mqtt.connection_events import ConnectionEnded, ConnectionLimits
 from adapters.mqtt.contract import Ingest
 from adapters.mqtt.listener_budget import ByteBudget
 from adapters.mqtt.listener_credentials import BookCredentials, Credentials, OpenCredentials, PasswordFile
+from adapters.mqtt.listener_holdings import Holdings
 from adapters.mqtt.listener_link import DeviceLink, LinkParts
 from adapters.mqtt.listener_log import ThrottledWarnings
 from adapters.mqtt.listener_publishes import PublishDesk
@@ -68,6 +69,7 @@ class MqttListener:
         self._registry = Registry(
             sessions_max=settings.sessions_max,
             queued_max=settings.queued_replies_max,
+            waiting_bytes_max=limits.mqtt_waiting_bytes_max,
             sessions_path=sessions_path,
             credentials=lambda: self._credentials,
             on_status=on_status,
@@ -92,6 +94,7 @@ class MqttListener:
             connect_timeout_s=settings.connect_timeout_s,
             connections_max=settings.connections_max,
             allowed_networks=settings.allowed_networks,
+            holdings=Holdings(bytes_max=limits.mqtt_held_bytes_max),
         )
         self._tls: TlsDoor | None = None
         self._server: asyncio.Server | None = None

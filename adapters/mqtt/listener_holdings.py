@@ -7,9 +7,6 @@ near; beyond it, the connection that holds most is cut: one that reads nothing, 
 
 from typing import Protocol
 
-# Enough for 16 devices that read nothing at all, or for 80 that send the largest CONNECT at once. Others hold nothing.
-HELD_BYTES_MAX = 4 * 1024 * 1024
-
 
 class Holder(Protocol):
     """A connection."""
@@ -21,7 +18,7 @@ class Holder(Protocol):
 class Holdings:
     """Bytes by connection. Those that hold nothing take no place."""
 
-    def __init__(self, *, bytes_max: int = HELD_BYTES_MAX) -> None:
+    def __init__(self, *, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._held: dict[Holder, int] = {}
         self.held_bytes = 0

@@ -1,8 +1,7 @@
 """One device's socket: moves bytes between asyncio and the pure connection, and carries out what that decides.
 
 Reads only while the connection wants data, nothing is held, and the device reads what it is sent. Memory of all links:
-what the budget granted, and ``listener_holdings.HELD_BYTES_MAX`` for everything else. With TLS, asyncio and OpenSSL
-keep about 100 KiB for each.
+what the budget granted, and what ``listener_holdings`` allows for everything else.
 """
 
 import asyncio
@@ -57,7 +56,7 @@ class LinkParts:
     connect_timeout_s: float
     connections_max: int
     allowed_networks: tuple[Network, ...]
-    holdings: Holdings = field(default_factory=Holdings)
+    holdings: Holdings
     open_links: "set[DeviceLink]" = field(default_factory=set)
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_GRANTED_BYTES)))
     stopping: bool = False

@@ -63,6 +63,7 @@ class Registry:
         *,
         sessions_max: int,
         queued_max: int,
+        waiting_bytes_max: int,
         sessions_path: Path | None,
         credentials: Callable[[], Credentials],
         on_status: OnStatus | None,
@@ -70,7 +71,7 @@ class Registry:
         meter: Meter,
         clock: Clock,
     ) -> None:
-        self.sessions = Sessions(sessions_max=sessions_max, queued_max=queued_max)
+        self.sessions = Sessions(sessions_max=sessions_max, queued_max=queued_max, waiting_bytes_max=waiting_bytes_max)
         self.file = SessionsFile(sessions_path, current=self.sessions.records)
         self._links: dict[SessionKey, Link] = {}
         self._credentials = credentials

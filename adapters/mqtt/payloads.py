@@ -2,16 +2,16 @@
 
 Forms, tried in this order: the picture's own bytes; a JSON object with base64 or a data URL at a field; a data URL
 (RFC 2397); hex or base64 of a picture as plain text. What is none of these goes on as it is: the classifier's "this is
-no picture" is the better refusal. Base64 (RFC 4648) may be standard or URL-safe, with or without padding and line ends.
+no picture" is the better refusal.
 """
 
-import base64
 import binascii
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from adapters.mqtt.base64_text import decode_base64
 from adapters.mqtt.refusals import PayloadInvalid
 from gateway.errors import PayloadTooLarge
 from gateway.identifiers import submission_id_checked, timestamp
@@ -24,6 +24,7 @@ _BMP_MAGIC = b"BM"
 _MAGIC_BYTES = 8
 _TEXT_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
 _DATA_URL = re.compile(r"data:(?P<type>[^,]{0,256}),", re.IGNORECASE)
+_DATA_URL_HEAD_CHARS = len("data:") + 256 + 1
 _SPACE = b" \t\r\n"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URL_START = b"data:"
@@ -68,7 +69,7 @@ def read_picture(payload: bytes, fields: PictureFields) -> Picture:
     if first.startswith(b"{"):
         return _from_json(payload, fields)
     if first.lower() == _DATA_URL_START:
-        return Picture(data=_from_text(_ascii(payload[start.end() :])))
+        return Picture(data=_from_text(payload, start.end()))
     return Picture(data=_plain_text(payload) or payload)
 
 
@@ -79,7 +80,7 @@ def _plain_text(payload: bytes) -> bytes | None:
         if _is_picture(_hex_head(head)):
             return binascii.unhexlify(payload.translate(None, _SPACE))
         if _is_picture(_base64_head(head)):
-            return _base64(payload)
+            return decode_base64(payload)
     except (binascii.Error, PayloadInvalid):
         pass  # it only began like one: the classifier says what it makes of the bytes
     return None
@@ -144,38 +145,14 @@ def _time(document: Any, fields: PictureFields) -> datetime | None:
     return timestamp(value)
 
 
-def _from_text(text: str) -> bytes:
+def _from_text(text: str | bytes, start: int = 0) -> bytes:
     """Decode base64, or a data URL that holds it. Its media type is not believed: the content counts."""
-    found = _DATA_URL.match(text)
+    head = text[start : start + _DATA_URL_HEAD_CHARS]
+    found = _DATA_URL.match(head if isinstance(head, str) else head.decode("latin-1"))
     if found is None:
-        if text[:5].lower() == "data:":
+        if head[:5].lower() in {"data:", b"data:"}:
             raise PayloadInvalid("the data URL has no comma before its data")
-        return _base64(_encoded(text))
+        return decode_base64(text, start)
     if not found["type"].lower().rstrip().endswith(";base64"):
         raise PayloadInvalid("the data URL is not base64")
-    return _base64(_encoded(text[found.end() :]))
-
-
-def _encoded(text: str) -> bytes:
-    try:
-        return text.encode("ascii")
-    except UnicodeEncodeError as error:
-        raise PayloadInvalid(f"character {error.start} of the picture is not base64") from error
-
-
-def _ascii(data: bytes) -> str:
-    try:
-        return data.decode("ascii")
-    except UnicodeDecodeError as error:
-        raise PayloadInvalid(f"byte {error.start} of the data URL is not ASCII") from error
-
-
-def _base64(text: bytes) -> bytes:
-    digits = text.translate(_URL_SAFE, _SPACE).rstrip(b"=")
-    if not digits:
-        raise PayloadInvalid("the picture is empty")
-    try:
-        # Unused bits of the last digit are ignored, as most encoders of small devices leave something there.
-        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    except binascii.Error as error:
-        raise PayloadInvalid(f"the picture is not base64: {str(error).lower()}") from error
+    return decode_base64(text, start + found.end())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from adapters.mqtt.codec_packets import V5, Connect, Publish
 from adapters.mqtt.sessions_filters import device_of, matches
-from adapters.mqtt.sessions_room import WAITING_BYTES_MAX, WaitingRoom, cost_bytes
+from adapters.mqtt.sessions_room import WaitingRoom, cost_bytes
 
 # A week: longer than any holiday weekend; MQTT 3.1.1 knows no expiry, so this is its only end.
 SESSION_EXPIRY_MAX_S = 7 * 24 * 3600
@@ -180,7 +180,7 @@ class Session:
 class Sessions:
     """All sessions of one listener, connected or away."""
 
-    def __init__(self, *, sessions_max: int, queued_max: int, waiting_bytes_max: int = WAITING_BYTES_MAX) -> None:
+    def __init__(self, *, sessions_max: int, queued_max: int, waiting_bytes_max: int) -> None:
         self._sessions_max = sessions_max
         self._queued_max = queued_max
         self.room = WaitingRoom(bytes_max=waiting_bytes_max)

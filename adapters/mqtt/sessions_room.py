@@ -6,8 +6,6 @@ session that holds most loses its oldest message.
 
 from typing import Protocol
 
-# Some four thousand results that wait for their devices.
-WAITING_BYTES_MAX = 4 * 1024 * 1024
 # What a message takes beside its topic and payload: three objects, and its place in a queue.
 MESSAGE_OVERHEAD_BYTES = 256
 
@@ -27,7 +25,7 @@ def cost_bytes(topic: str, payload: bytes) -> int:
 class WaitingRoom:
     """Who holds how much. Those that hold nothing take no place."""
 
-    def __init__(self, *, bytes_max: int = WAITING_BYTES_MAX) -> None:
+    def __init__(self, *, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._held: dict[Holder, int] = {}
         self._evicted = 0

@@ -12,7 +12,7 @@ from gateway.limits import derive_limits
 from gateway.machine import usable_cores
 from gateway.outbox.files import DATABASE_NAME, LOCK_NAME, DirectoryLock
 from gateway.outbox.inspection import read_state
-from gateway.settings import Settings, describe
+from gateway.settings import MIB, Settings, describe
 from gateway.vision.bundle import inspect_bundle
 
 
@@ -32,6 +32,8 @@ def print_check(settings: Settings) -> None:
         f"limits   {limits.workers} interpreters, pictures up to {limits.pixels_max / 1e6:.1f} megapixels, "
         f"{limits.in_flight_bytes_max // 1024 // 1024} MiB of payload in flight"
     )
+    shares = ", ".join(f"{share.name} {share.byte_count / MIB:.1f}" for share in limits.shares)
+    console.print(f"memory   at most {settings.limits.memory_budget_mb} MiB: {shares}")
     check_data_dir(settings.gateway.data_dir)
     for warning in settings.warnings:
         console.print(Text(f"WARNING  {warning.where}: {warning.key}: {warning.text}. {warning.cure}"))

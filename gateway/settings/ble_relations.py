@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.settings.keys import Key
 from gateway.settings.problems import Fault, unreadable
-from gateway.settings.sections import MIB, Settings
+from gateway.settings.sections import Settings
 
 DEVICE: Key = ("ble", "device")
 BIND_KEYS_FILE: Key = ("ble", "bind_keys_file")
@@ -21,20 +21,6 @@ def devices(settings: Settings) -> Iterator[Fault]:
                 named = "device_id" if what == "effective_device_id" else what
                 yield DEVICE, f"has two devices with the {named} {text}", "Remove one, or tell them apart."
             seen.add(text)
-
-
-def memory(settings: Settings) -> Iterator[Fault]:
-    """Keep half-come pictures, of all connections and of devices that are away, within a quarter of the budget."""
-    ble, budget_mb = settings.ble, settings.limits.memory_budget_mb
-    quarter = budget_mb * MIB // 4
-    if ble.enabled and ble.connections_max * ble.image_bytes_max + ble.resume_bytes_max > quarter:
-        most = max(quarter - ble.resume_bytes_max, 0) // ble.connections_max
-        wrong = (
-            f"times ble.connections_max = {ble.connections_max}, and ble.resume_bytes_max = {ble.resume_bytes_max}, "
-            f"make more than a quarter of limits.memory_budget_mb = {budget_mb}"
-        )
-        cure = f"Set image_bytes_max to {most} or less, or fewer connections, or less to resume, or a larger budget."
-        yield ("ble", "image_bytes_max"), wrong, cure
 
 
 def bind_keys_file(settings: Settings) -> Iterator[Fault]:

@@ -242,6 +242,20 @@ _CERTIFICATES: tuple[Key, ...] = (
     *(certificate for _, certificate in _KEYS_WITH_CERTIFICATES),
 )
 
+_MEMORY_KEYS: tuple[Key, ...] = (
+    ("limits", "memory_budget_mb"),
+    ("limits", "image_bytes_max"),
+    ("model", "workers"),
+    ("http", "connections_max"),
+    ("http", "enabled"),
+    *_mqtt("connections_max", "sessions_max", "listen", "listen_certificate_file", "url"),
+    ("mqtt", "chunks", "partial_bytes_max"),
+    ("ble", "connections_max"),
+    ("ble", "image_bytes_max"),
+    ("ble", "enabled"),
+    *_cloud("window", "drain_batch_bytes_max"),
+)
+
 # Each check with the keys that it looks at.
 _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ...] = (
     (
@@ -249,7 +263,7 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
         _listeners,
     ),
     ((("gateway", "data_dir"),), _data_dir),
-    ((("limits", "memory_budget_mb"), ("limits", "image_bytes_max"), ("model", "workers")), _memory),
+    (_MEMORY_KEYS, _memory),
     (_cloud("backoff_initial_s", "backoff_max_s"), _backoff),
     (_cloud("batch_bytes_max", "drain_batch_bytes_max"), _batches),
     (_cloud("connect_timeout_s", "keep_alive_s"), _keep_alive),
@@ -264,10 +278,6 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
     ),
     (_mqtt("listen_credentials_file"), mqtt_relations.credentials_file),
     ((ble_relations.DEVICE,), ble_relations.devices),
-    (
-        (("ble", "image_bytes_max"), ("ble", "connections_max"), ("limits", "memory_budget_mb"), ("ble", "enabled")),
-        ble_relations.memory,
-    ),
     ((ble_relations.BIND_KEYS_FILE,), ble_relations.bind_keys_file),
     ((ble_relations.PROFILES_DIR,), ble_relations.profiles_dir),
     *(((key,), partial(_certificates, key=key)) for key in _CERTIFICATES),

@@ -81,11 +81,12 @@ class LimitsSettings(Section):
     """How much one process may take. Pixel cap, worker count, bytes in flight and queues derive from the budget."""
 
     memory_budget_mb: int = Field(
-        default=256,
+        default=300,
         ge=128,
         le=65536,
-        description="MiB for the gateway's own process. Half of a 512 MB board; admits 12-megapixel photographs with "
-        "four workers. The cloud SDK's child process comes on top.",
+        description="MiB for the gateway's own process: the sum of everything that it may hold, not what it takes as a "
+        "rule (110). Admits 12-megapixel photographs with four workers and 512 MQTT devices. Linux has some 420 of a "
+        "512 MB board; 65 are its own, and 50 the cloud SDK's child process and our parent.",
     )
     image_bytes_max: int = Field(
         default=8 * MIB,
@@ -120,11 +121,30 @@ class LimitsSettings(Section):
 
     @property
     def mqtt_buffered_bytes_max(self) -> int:
-        """Bytes of MQTT messages being received or held, in each of the two ways; beyond it the gateway stops reading.
+        """Bytes of MQTT messages being received or held at the listener; beyond it the gateway stops reading.
 
         Twice the largest: one that is stuck half-way leaves room for another.
         """
         return 2 * self.mqtt_packet_bytes_max
+
+    @property
+    def mqtt_broker_buffered_bytes_max(self) -> int:
+        """The same from the broker. Once the largest: what is stuck in one stream blocks what is behind it anyway."""
+        return self.mqtt_packet_bytes_max
+
+    @property
+    def mqtt_held_bytes_max(self) -> int:
+        """Bytes that all connections of the listener hold beside that: parts of packets, answers that nobody reads.
+
+        Enough for 16 devices that read nothing at all, or for 80 that send the largest CONNECT at once. Others hold
+        nothing.
+        """
+        return 4 * MIB
+
+    @property
+    def mqtt_waiting_bytes_max(self) -> int:
+        """Bytes of results and commands that wait in all sessions of the listener: some four thousand results."""
+        return 4 * MIB
 
 
 class ModelSettings(Section):

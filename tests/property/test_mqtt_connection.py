@@ -72,7 +72,7 @@ class ConnectionFuzzer(RuleBasedStateMachine):
     @initialize(version=st.sampled_from([V3_1_1, V5]))
     def begin(self, version: int) -> None:
         self.version = version
-        self.sessions = Sessions(sessions_max=4, queued_max=3)
+        self.sessions = Sessions(sessions_max=4, queued_max=3, waiting_bytes_max=4_000_000)
         self._dial()
 
     def _dial(self) -> None:

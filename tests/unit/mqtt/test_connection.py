@@ -22,7 +22,7 @@ PACKET_BYTES_MAX = 60_000
 
 def connection() -> Connection:
     limits = ConnectionLimits(packet_bytes_max=PACKET_BYTES_MAX, window=WINDOW)
-    return Connection(limits=limits, sessions=Sessions(sessions_max=10, queued_max=5))
+    return Connection(limits=limits, sessions=Sessions(sessions_max=10, queued_max=5, waiting_bytes_max=4_000_000))
 
 
 def opened(version: int = V3_1_1) -> Connection:

@@ -1,5 +1,6 @@
 import base64
 import json
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -48,6 +49,20 @@ def test_base64_is_taken_in_all_its_dialects(text: str) -> None:
 @pytest.mark.parametrize("text", [JPEG.hex(), JPEG.hex().upper(), JPEG.hex(" "), JPEG.hex("\n", 32) + "\n", PNG.hex()])
 def test_hex_of_a_picture_is_taken(text: str) -> None:
     assert read(text).data in {JPEG, PNG}
+
+
+@pytest.mark.parametrize("break_every", [0, 76])
+def test_a_large_text_costs_little_more_than_its_picture(break_every: int) -> None:
+    """Measured, since what is worked on at once is bounded by the size of the text."""
+    picture = JPEG + bytes(3_000_000)
+    text = base64.encodebytes(picture) if break_every else base64.b64encode(picture)
+    tracemalloc.start()
+    try:
+        assert read(b"data:image/jpeg;base64," + text).data == picture
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(text) + 1.3 * len(picture), "beside the data URL itself, which is made here"
 
 
 def test_the_media_type_of_a_data_url_is_not_believed() -> None:
@@ -103,7 +118,10 @@ def test_fields_without_a_name_are_never_read() -> None:
         ('{"image": "data:image/jpeg;base64"}', "no comma"),
         ('{"image": "data:image/jpeg;base64,"}', "empty"),
         ("data:image/jpeg;base64", "no comma"),
-        (b"data:image/jpeg;base64,\xff", "not ASCII"),
+        (b"data:image/jpeg;base64,\xff", "byte 23 of the picture is not ASCII"),
+        ("data:image/jpeg;base64,/9j/4Q==/9j/", "not base64"),
+        ("data:image/jpeg;base64,/9j/4Q==" + " " * 70_000 + "/9j/", "after the padding"),
+        ('{"image": "=/9j/"}', "not base64"),
         (json.dumps({"image": BASE64, "id": 1.5}), "neither a text nor a whole number"),
         (json.dumps({"image": BASE64, "id": True}), "neither a text nor a whole number"),
         (json.dumps({"image": BASE64, "captured_at": 1714811400}), "not a text"),

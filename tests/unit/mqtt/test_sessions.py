@@ -12,7 +12,7 @@ RESULTS = "devices/cam-1/results"
 
 
 def session(queued_max: int = 5) -> Session:
-    return Session(key=KEY, life="1", expiry_s=60, queued_max=queued_max, room=WaitingRoom())
+    return Session(key=KEY, life="1", expiry_s=60, queued_max=queued_max, room=WaitingRoom(bytes_max=4_000_000))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_waits_in_all_sessions_is_bounded_and_the_greediest_loses_its_oldes
 
 
 def test_messages_are_counted_until_the_device_has_them_or_its_session_ends() -> None:
-    sessions = Sessions(sessions_max=10, queued_max=5)
+    sessions = Sessions(sessions_max=10, queued_max=5, waiting_bytes_max=4_000_000)
     one, _ = sessions.open(KEY, clean_start=True, expiry_s=60, new_life="1")
     for qos in (0, 1, 1):
         one.queue(Message(topic="t", payload=b"x", qos=qos))
@@ -121,7 +121,7 @@ def test_packet_id_in_flight_is_not_given_again() -> None:
 
 
 def test_sessions_away_expire_and_those_connected_do_not() -> None:
-    sessions = Sessions(sessions_max=10, queued_max=5)
+    sessions = Sessions(sessions_max=10, queued_max=5, waiting_bytes_max=4_000_000)
     connected, _ = sessions.open(KEY, clean_start=False, expiry_s=5, new_life="1")
     away, _ = sessions.open(SessionKey(client_id="d", device_id=None), clean_start=False, expiry_s=5, new_life="2")
     sessions.leave(away, now=100)
@@ -131,7 +131,7 @@ def test_sessions_away_expire_and_those_connected_do_not() -> None:
 
 
 def test_topic_finds_its_subscribers_until_they_unsubscribe_or_end() -> None:
-    sessions = Sessions(sessions_max=10, queued_max=5)
+    sessions = Sessions(sessions_max=10, queued_max=5, waiting_bytes_max=4_000_000)
     one, _ = sessions.open(KEY, clean_start=False, expiry_s=0, new_life="1")
     other, _ = sessions.open(SessionKey(client_id="d", device_id=None), clean_start=False, expiry_s=0, new_life="2")
     for each in (one, other):

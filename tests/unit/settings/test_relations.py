@@ -116,7 +116,9 @@ def test_private_networks_hold_what_sites_use_and_nothing_public() -> None:
         ("[cloud]\nbackoff_initial_s = 61", "cloud.backoff_initial_s", "Set backoff_initial_s to 60 or less"),
         ("[cloud]\nbatch_bytes_max = 8192", "cloud.batch_bytes_max", "Raise drain_batch_bytes_max to 8192"),
         ("[cloud]\nconnect_timeout_s = 15", "cloud.connect_timeout_s", "Set connect_timeout_s to 30"),
-        ("[limits]\nimage_bytes_max = 200_000_000", "limits.image_bytes_max", "Set image_bytes_max to"),
+        ("[limits]\nimage_bytes_max = 200_000_000", "limits.image_bytes_max", "Set a lower image_bytes_max"),
+        ("[mqtt]\nconnections_max = 50_000", "mqtt.connections_max", "Set a lower connections_max"),
+        ("[limits]\nmemory_budget_mb = 128", "limits.memory_budget_mb", "Set memory_budget_mb to 164 or more"),
         ("[model]\nworkers = 64", "model.workers", "Set workers to 12 or less"),
     ],
 )
