@@ -100,7 +100,12 @@ def _ble(settings: Settings, parts: AdapterParts) -> Adapter | None:
     from adapters.ble.adapter import create_ble_adapter
 
     return create_ble_adapter(
-        settings=settings.ble, limits=settings.limits, intake=parts.intake, meter=parts.meter, clock=parts.clock
+        settings=settings.ble,
+        limits=settings.limits,
+        intake=parts.intake,
+        meter=parts.meter,
+        clock=parts.clock,
+        status=parts.status,
     )
 
 

@@ -13,6 +13,7 @@ import uuid6
 from adapters.ble.adapter import create_ble_adapter
 from gateway.clock import SystemClock
 from gateway.crash_journal import MappedCrashJournal
+from gateway.device_board import DeviceBoard
 from gateway.intake import GatewayIntake, IntakeLimits
 from gateway.limits import derive_limits
 from gateway.log import configure_logging
@@ -67,6 +68,7 @@ async def main(folder: Path) -> None:
         intake=intake,
         meter=metrics,
         clock=clock,
+        status=DeviceBoard(intake=intake, events=False, clock=clock, meter=metrics),
     )
     await adapter.start()
     await adapter.failed()

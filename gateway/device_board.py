@@ -35,7 +35,7 @@ class KnownDevice:
 
 
 class DeviceBoard:
-    """Implements ports.StatusSink. ``run`` sends the changes upstream when ``events`` is on."""
+    """Implements ports.StatusSink. ``run`` sends the changes upstream: all when ``events`` is on, else silence only."""
 
     def __init__(self, *, intake: Intake, events: bool, clock: Clock, meter: Meter) -> None:
         self._intake = intake
@@ -58,7 +58,9 @@ class DeviceBoard:
         if unchanged:
             return
         self._meter.count("gateway_device_changes_total", transport=status.transport, state=status.state)
-        if self._events:
+        # Silence is rare and somebody must go and look: it is told whatever the setting says, and so is its end.
+        silence = status.state == "silent" or (before is not None and before.status.state == "silent")
+        if self._events or silence:
             self._changes.pop(key, None)
             self._changes[key] = known
             while len(self._changes) > CHANGES_MAX:

@@ -13,7 +13,7 @@ import structlog
 
 from gateway.errors import AdapterUnavailable
 from gateway.messages import DeviceCommand
-from gateway.ports import Adapter, Clock, Intake, Meter
+from gateway.ports import Adapter, Clock, Intake, Meter, StatusSink
 from gateway.settings import BleSettings, LimitsSettings
 
 if TYPE_CHECKING:
@@ -107,18 +107,18 @@ def _leaves(error: BaseException) -> Sequence[BaseException]:
 
 
 def create_ble_adapter(
-    *, settings: BleSettings, limits: LimitsSettings, intake: Intake, meter: Meter, clock: Clock
+    *, settings: BleSettings, limits: LimitsSettings, intake: Intake, meter: Meter, clock: Clock, status: StatusSink
 ) -> Adapter:
     """Return an adapter that is not started. Loads nothing: bleak, profiles and keys are loaded by its start."""
 
     def build() -> "BleService":
-        return _service(settings=settings, limits=limits, intake=intake, meter=meter, clock=clock)
+        return _service(settings=settings, limits=limits, intake=intake, meter=meter, clock=clock, status=status)
 
     return BleAdapter(build)
 
 
 def _service(
-    *, settings: BleSettings, limits: LimitsSettings, intake: Intake, meter: Meter, clock: Clock
+    *, settings: BleSettings, limits: LimitsSettings, intake: Intake, meter: Meter, clock: Clock, status: StatusSink
 ) -> "BleService":
     try:
         import uuid6
@@ -139,6 +139,7 @@ def _service(
         desk=desk,
         clock=clock,
         meter=meter,
+        status=status,
         rng=random.Random(),  # noqa: S311  jitter of back-off, no secret
     )
 

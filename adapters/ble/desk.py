@@ -71,12 +71,6 @@ class Desk:
         submission = Submission(device_id=device_id, transport=Transport.BLE, payload=readings)
         return (await self._submit_until(submission, self._clock.monotonic())).verdict
 
-    async def submit_report(self, device_id: str, readings: Readings) -> Verdict:
-        """Submit what we say about a device. It is held like a picture; LATER: say it again."""
-        report_id = self._mint_id()
-        submission = Submission(device_id=device_id, transport=Transport.BLE, payload=readings, submission_id=report_id)
-        return (await self._submit_until(submission, self._clock.monotonic() + self._hold_max_s)).verdict
-
     async def _submit_until(self, submission: Submission, give_up_at: float) -> Judgement:
         while True:
             try:

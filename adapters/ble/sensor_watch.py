@@ -88,11 +88,13 @@ class AdvertMemory:
 
 
 class SilenceWatch:
-    """Which devices have not been heard for their time; each is told once, and once more when it is back."""
+    """Which devices have not been heard for their time; each is told once, and again when it is back."""
 
     def __init__(self, *, expected: Mapping[str, float], now_s: float) -> None:
         self._limits_s = dict(expected)
         self._heard_s = dict.fromkeys(expected, now_s)
+        # Heard, and not silent since.
+        self._present: set[str] = set()
         self._silent: set[str] = set()
 
     def limit_s(self, device_id: str) -> float:
@@ -105,23 +107,23 @@ class SilenceWatch:
             self._heard_s[device_id] = now_s
 
     def heard(self, device_id: str, now_s: float) -> bool:
-        """Take note of a sign of life; return whether the device had been told as silent."""
+        """Take note of a sign of life; return whether it is the first, or the first since the device was silent."""
         if device_id not in self._limits_s:
             return False
         self._heard_s[device_id] = now_s
-        was_silent = device_id in self._silent
+        if device_id in self._present:
+            return False
+        self._present.add(device_id)
         self._silent.discard(device_id)
-        return was_silent
+        return True
 
     def newly_silent(self, now_s: float) -> Sequence[str]:
         """Return the devices that have become silent since the last call."""
         due = [one for one, limit_s in self._limits_s.items() if now_s - self._heard_s[one] >= limit_s]
         fresh = [one for one in due if one not in self._silent]
         self._silent.update(fresh)
+        self._present.difference_update(fresh)
         return fresh
-
-    def is_silent(self, device_id: str) -> bool:
-        return device_id in self._silent
 
     @property
     def silent(self) -> int:

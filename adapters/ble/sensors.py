@@ -1,16 +1,14 @@
 """Readings: out of advertisements, and out of standard characteristics that are read or notified.
 
 A sensor cannot be told "later": what the intake cannot take now is lost, and the next one counts as news. Identical
-repeats within ``ble.repeat_window_s`` are one event. A listed device not heard for its time is an event, ``silent``
-true, and when it is back another; these are our own words, and are held until they are on disk.
+repeats within ``ble.repeat_window_s`` are one event. A listed device not heard for its time is reported as silent,
+once, and as back when it is.
 """
 
-import asyncio
-import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -23,16 +21,14 @@ from adapters.ble.gatt_values import characteristics_named, decode_values
 from adapters.ble.radio import Advert, Link
 from adapters.ble.sensor_watch import AdvertMemory, RepeatWindow, SilenceWatch
 from gateway.errors import ReadingInvalid
-from gateway.messages import Readings
-from gateway.ports import Clock, Meter
+from gateway.messages import DeviceStatus, Transport
+from gateway.ports import Clock, Meter, StatusSink
 from gateway.readings import parse_readings
 from gateway.settings import BleDeviceSettings, BleSettings
 
 log = structlog.get_logger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
-# The desk holds a report for a minute; a full outbox may last for days.
-REPORT_AGAIN_S = 30.0
 
 
 class Sensors:
@@ -47,6 +43,7 @@ class Sensors:
         desk: Desk,
         clock: Clock,
         meter: Meter,
+        status: StatusSink,
         spawn: Spawn,
     ) -> None:
         self._directory = directory
@@ -55,11 +52,10 @@ class Sensors:
         self._desk = desk
         self._clock = clock
         self._meter = meter
+        self._status = status
         self._spawn = spawn
         self._window = RepeatWindow(window_s=settings.repeat_window_s)
         self._memory = AdvertMemory()
-        self._reporting: set[str] = set()
-        self._unsaid: set[str] = set()
         limits_s = {one.effective_device_id: one.silent_after_s or settings.silent_after_s for one in settings.device}
         self._silence = SilenceWatch(expected=limits_s, now_s=clock.monotonic())
 
@@ -126,51 +122,26 @@ class Sensors:
     # --- silence --------------------------------------------------------------------------------------
 
     def listens(self) -> None:
-        """Take note that the radio works again, perhaps after hours."""
+        """Take note that the radio works (again, perhaps after hours)."""
         self._silence.listens_from(self._clock.monotonic())
-        unsaid, self._unsaid = self._unsaid, set()
-        for device_id in unsaid:
-            self._report(device_id)
 
     def heard(self, device_id: str) -> None:
         """Take note of a sign of life."""
         if self._silence.heard(device_id, self._clock.monotonic()):
-            log.info("ble_device_back", device_id=device_id)
-            self._report(device_id)
+            self._note(device_id, "online")
 
     def tell_silent(self, linked: Iterable[str]) -> None:
         """Report who has fallen silent. Those that are connected do not advertise, and are well."""
         for device_id in linked:
             self.heard(device_id)
         for device_id in self._silence.newly_silent(self._clock.monotonic()):
-            log.warning("ble_device_silent", device_id=device_id)
-            self._report(device_id)
+            limit_s = self._silence.limit_s(device_id)
+            log.warning("ble_device_silent", device_id=device_id, silent_after_s=limit_s)
+            self._note(device_id, "silent", f"not heard for {limit_s:g} s")
         self._meter.level("gateway_ble_devices_silent", self._silence.silent)
 
-    def _report(self, device_id: str) -> None:
-        if device_id not in self._reporting:
-            self._reporting.add(device_id)
-            self._spawn(self._submit_standing(device_id))
-
-    async def _submit_standing(self, device_id: str) -> None:
-        """Say whether a device is silent, until the last that was said is how it is."""
-        said = None
-        try:
-            while said is not (silent := self._silence.is_silent(device_id)):
-                verdict = await self._desk.submit_report(device_id, self._standing(device_id, silent=silent))
-                self._meter.count("gateway_ble_readings_total", outcome=verdict)
-                if verdict is Verdict.LATER:
-                    await asyncio.sleep(REPORT_AGAIN_S)
-                else:
-                    said = silent
-        finally:
-            self._reporting.discard(device_id)
-            if said is not self._silence.is_silent(device_id):
-                self._unsaid.add(device_id)  # we are stopping, or have a bug
-
-    def _standing(self, device_id: str, *, silent: bool) -> Readings:
-        values = {"silent": silent, "silent_after_s": self._silence.limit_s(device_id)}
-        return parse_readings(json.dumps(values).encode(), content_type="", now=self._clock.now())
+    def _note(self, device_id: str, state: Literal["online", "silent"], detail: str = "") -> None:
+        self._status.note(DeviceStatus(device_id=device_id, transport=Transport.BLE, state=state, detail=detail))
 
 
 class GattReader:

@@ -28,7 +28,7 @@ from adapters.ble.sensors import GattReader, Sensors
 from adapters.ble.session import SensorSession, Session
 from adapters.ble.turn import Turn, TurnEnd
 from gateway.errors import AdapterUnavailable
-from gateway.ports import Clock, Meter
+from gateway.ports import Clock, Meter, StatusSink
 from gateway.settings import BleSettings, LimitsSettings
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,7 @@ class BleService:
         desk: Desk,
         clock: Clock,
         meter: Meter,
+        status: StatusSink,
         rng: random.Random,
     ) -> None:
         self._settings = settings
@@ -68,6 +69,7 @@ class BleService:
             desk=desk,
             clock=clock,
             meter=meter,
+            status=status,
             spawn=self._spawn,
         )
         self._readers = {

@@ -240,7 +240,8 @@ class DevicesSettings(Section):
     status_events: bool = Field(
         default=False,
         description="Whether a device that connects, leaves or is lost is an event for the cloud. Off: a device on "
-        "weak Wi-Fi makes hundreds a day. `gateway devices list` tells either way.",
+        "weak Wi-Fi makes hundreds a day. A sensor that falls silent is one either way. `gateway devices list` tells "
+        "all of it.",
     )
 
 

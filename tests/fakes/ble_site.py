@@ -26,7 +26,7 @@ from gateway.simulators.bluez.camera import SimulatedCamera
 from gateway.simulators.bluez.private_bus import ADDRESS_VARIABLE, PrivateBus
 from gateway.simulators.devices.ble_cameras import CAMERAS
 from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
-from tests.fakes.intake import FakeIntake, RecordingMeter
+from tests.fakes.intake import FakeIntake, RecordingMeter, RecordingStatusSink
 
 PATIENCE_S = 20.0
 ADDRESS = "AA:BB:CC:DD:EE:01"
@@ -54,6 +54,7 @@ class BleSite:
     bluez: FakeBluetoothd
     intake: FakeIntake = field(default_factory=FakeIntake)
     meter: RecordingMeter = field(default_factory=RecordingMeter)
+    status: RecordingStatusSink = field(default_factory=RecordingStatusSink)
 
     def adapter(self, **settings: object) -> BleAdapter:
         """Return an adapter that is not started; unlisted cameras are ours unless said otherwise."""
@@ -64,6 +65,7 @@ class BleSite:
             intake=self.intake,
             meter=self.meter,
             clock=WallClock(),
+            status=self.status,
         )
         assert isinstance(adapter, BleAdapter)
         return adapter

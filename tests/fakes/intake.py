@@ -13,6 +13,7 @@ from gateway.errors import IntakeFull, NotAnImage, SubmissionIdReused
 from gateway.messages import (
     Classification,
     CommittedItem,
+    DeviceStatus,
     Event,
     EventState,
     IdReuse,
@@ -227,6 +228,16 @@ class RecordingMeter:
 
     def counts(self, name: str, **labels: str) -> float:
         return self.counted.get((name, tuple(sorted(labels.items()))), 0)
+
+
+@dataclass
+class RecordingStatusSink:
+    """Implements ports.StatusSink; ``noted`` are (device, state, detail) in order."""
+
+    noted: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def note(self, status: DeviceStatus) -> None:
+        self.noted.append((status.device_id, status.state, status.detail))
 
 
 def _sha256(submission: Submission) -> str:

@@ -1,6 +1,5 @@
 """Readings over Bluetooth: beacons and standard characteristics, through unmodified bleak on a fake org.bluez."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -113,24 +112,18 @@ async def test_sensor_not_heard_for_its_time_is_told_as_silent_until_it_is_back(
     sender = beacon()
     site.bluez.add(sender)
     async with site.serving(device=[{"address": ADDRESS, "device_id": "cellar", "silent_after_s": 0.5}]):
-        await until(lambda: len(values(site)) == 1, "a reading")
+        await until(lambda: site.status.noted == [("cellar", "online", "")], "its first sign of life")
         sender.silent = True
         await until(lambda: silent(site) == 1, "the silence")
-        await until(lambda: values(site)[1:] == ['{"silent":true,"silent_after_s":0.5}'], "its event")
+        assert site.status.noted[1:] == [("cellar", "silent", "not heard for 0.5 s")]
         sender.silent = False
         await until(lambda: silent(site) == 0, "its return")
-        await until(lambda: values(site)[2:] == ['{"silent":false,"silent_after_s":0.5}'], "its event")
-    assert {one.device_id for one in site.intake.submissions} == {"cellar"}
+    assert site.status.noted[2:] == [("cellar", "online", "")]
 
 
-async def test_silence_is_told_when_the_outbox_takes_events_again(site: BleSite) -> None:
-    site.intake.closed = IntakeFull("full", retry_after_s=0.2)
-    async with site.serving(device=[{"address": ADDRESS, "silent_after_s": 0.2}]):
-        await until(lambda: silent(site) == 1, "the silence")
-        await asyncio.sleep(0.3)
-        assert values(site) == []
-        site.intake.closed = None
-        await until(lambda: values(site) == ['{"silent":true,"silent_after_s":0.2}'], "its event, once")
+async def test_device_that_never_came_is_told_as_silent(site: BleSite) -> None:
+    async with site.serving(device=[{"name": "attic", "silent_after_s": 0.2}]):
+        await until(lambda: site.status.noted == [("attic", "silent", "not heard for 0.2 s")], "the silence")
 
 
 async def test_readings_in_the_data_of_the_maker_are_taken(site: BleSite) -> None:

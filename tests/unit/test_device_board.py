@@ -72,6 +72,18 @@ async def test_changes_are_events_where_that_is_wanted() -> None:
     ]
 
 
+async def test_silence_and_its_end_are_events_always() -> None:
+    intake = FakeIntake()
+    one, _ = board(intake)
+    for state in ("online", "silent"):
+        one.note(status(state=state))
+    await _settled(one)
+    for state in ("online", "lost"):
+        one.note(status(state=state))
+        await _settled(one)
+    assert said(intake) == [("cam-1", {"status": "silent"}), ("cam-1", {"status": "online"})]
+
+
 async def test_changes_are_no_events_otherwise() -> None:
     intake = FakeIntake()
     one, _ = board(intake)

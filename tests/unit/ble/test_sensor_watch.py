@@ -83,13 +83,20 @@ def test_strangers_are_forgotten_in_the_order_in_which_they_were_heard() -> None
 # --- silence ------------------------------------------------------------------------------------------
 
 
+def test_the_first_sign_of_life_is_told_and_strangers_are_nobody() -> None:
+    watch = SilenceWatch(expected={"a": 10}, now_s=0)
+
+    assert [watch.heard("a", 1), watch.heard("a", 2), watch.heard("b", 3)] == [True, False, False]
+
+
 def test_a_silent_device_is_told_once_and_once_more_after_it_was_back() -> None:
     watch = SilenceWatch(expected={"a": 10, "b": 100}, now_s=0)
+    watch.heard("a", 0)
 
     assert watch.newly_silent(9) == []
     assert watch.newly_silent(10) == ["a"]
     assert watch.newly_silent(11) == []
-    assert (watch.silent, watch.is_silent("a"), watch.is_silent("b")) == (1, True, False)
+    assert (watch.silent, watch.limit_s("a")) == (1, 10)
     assert watch.heard("a", 12)
     assert not watch.heard("a", 13)
     assert watch.newly_silent(30) == ["a"]

@@ -8,7 +8,7 @@ import sys
 from gateway.settings import Settings
 import adapters
 class Parts:
-    intake = meter = clock = None
+    intake = meter = clock = status = None
 assert adapters.FACTORIES["ble"](Settings(), None) is None
 from gateway.settings import BleSettings
 adapters.FACTORIES["ble"](Settings(ble=BleSettings(enabled=True)), Parts)
