@@ -26,7 +26,7 @@ OBJECTS_INTERFACE = "org.freedesktop.DBus.ObjectManager"
 CALL_TIMEOUT_S = 10.0
 # A controller needs about a second to come up.
 POWER_PAUSE_S = 1.0
-# A bluetoothd that ends switches its adapters off and leaves the bus within a tenth of a second of that (5.66).
+# A bluetoothd that ends switches its adapters off, removes them, and leaves the bus within a tenth of a second (5.66).
 ENDING_S = 0.5
 
 _RULES = (
@@ -46,7 +46,7 @@ class BlueZ:
         self._bus: MessageBus | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._switching = False
-        self._switched_off: asyncio.TimerHandle | None = None
+        self._losing: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Return when BlueZ lives and has the adapter, powered. Raises RadioError."""
@@ -68,8 +68,8 @@ class BlueZ:
 
     async def close(self, limit_s: float) -> None:
         """Leave the bus."""
-        if self._switched_off is not None:
-            self._switched_off.cancel()
+        if self._losing is not None:
+            self._losing.cancel()
         bus, self._bus = self._bus, None
         if self._watcher is not None:
             self._watcher.cancel()
@@ -137,7 +137,7 @@ class BlueZ:
             self._lose(NO_BLUEZ, "bluetoothd ended or was restarted")
         elif message.member == "InterfacesRemoved" and message.body[0] == self.adapter_path:
             if ADAPTER_INTERFACE in message.body[1]:
-                self._lose(NO_ADAPTER, f"{self.adapter_path} was removed")
+                self._lose_soon(NO_ADAPTER, f"{self.adapter_path} was removed")
         elif message.member == "PropertiesChanged" and message.path == self.adapter_path and not self._switching:
             powered = message.body[1].get("Powered") if message.body[0] == ADAPTER_INTERFACE else None
             if powered is not None and not powered.value:
@@ -151,9 +151,10 @@ class BlueZ:
         self._lose(NO_BUS, "the connection to the D-Bus system bus broke")
 
     def _lose_soon(self, reason: str, detail: str) -> None:
-        """Leave a bluetoothd that is ending the time to be told as that."""
-        if self._switched_off is None:
-            self._switched_off = asyncio.get_running_loop().call_later(ENDING_S, self._lose, reason, detail)
+        """Leave a bluetoothd that is ending the time to be told as that; of what comes before, the last counts."""
+        if self._losing is not None:
+            self._losing.cancel()
+        self._losing = asyncio.get_running_loop().call_later(ENDING_S, self._lose, reason, detail)
 
     def _lose(self, reason: str, detail: str) -> None:
         if not self.lost.done():

@@ -209,6 +209,14 @@ async def test_unplugged_adapter_ends_the_adapter(site: BleSite) -> None:
     assert "no Bluetooth adapter" in await failure(adapter)
 
 
+async def test_adapter_switched_off_and_unplugged_at_once_is_told_as_unplugged(site: BleSite) -> None:
+    adapter = site.adapter()
+    await adapter.start()
+    site.bluez.set_powered(powered=False)
+    site.bluez.unplug()
+    assert "no Bluetooth adapter" in await failure(adapter)
+
+
 async def test_restart_of_bluetoothd_is_seen_and_survived(site: BleSite) -> None:
     camera_at(site)
     adapter = site.adapter()
@@ -225,6 +233,7 @@ async def test_bluetoothd_that_switches_its_adapter_off_as_it_ends_is_told_as_en
     await adapter.start()
     # What bluetoothd 5.66 does on SIGTERM (make test-bluez).
     site.bluez.set_powered(powered=False)
+    site.bluez.unplug()
     await site.bluez.stop()
     assert "systemctl enable --now bluetooth" in await failure(adapter)
 
