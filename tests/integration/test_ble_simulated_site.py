@@ -45,7 +45,19 @@ class Simulation:
     """``gateway simulate device ble`` in a process of its own."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "gateway", "simulate", "device", "ble", "--dir", str(folder), *arguments]
+        seen = ("--picture", "examples/banana-ripe.jpg")
+        command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "simulate",
+            "device",
+            "ble",
+            "--dir",
+            str(folder),
+            *seen,
+            *arguments,
+        ]
         self.process = subprocess.Popen(
             command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1
         )
@@ -178,6 +190,8 @@ def test_command_ends_when_every_camera_has_got_rid_of_its_pictures(tmp_path: Pa
         found = committed(tmp_path / "data", "classification")
     assert code == 0, said
     assert sorted(one.device_id for one in found) == ["gateway-image-1"] * 2 + ["openglass"] * 2
+    banana = hashlib.sha256((ROOT / "examples" / "banana-ripe.jpg").read_bytes()).hexdigest()
+    assert {one.sha256 for one in found} == {banana}
     assert "gateway-image-1 picture 2: on disk" in said
     assert "openglass picture 2:" in said
     assert daemons_in(tmp_path) == []
