@@ -136,6 +136,11 @@ class Link:
         self._timeout_s = gatt_timeout_s
         self._acquired: list[BleakGATTCharacteristic] = []
 
+    @property
+    def address(self) -> str:
+        """The device's address, upper case."""
+        return self._client.address.upper()
+
     def characteristic(self, service_uuid: str, uuid: str) -> BleakGATTCharacteristic | None:
         """Return the characteristic of that service, or None."""
         with _translated("cannot see the services"):

@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 0.5
 # Devices take up to two seconds to disconnect (bleak's client.py); a bluetoothd that takes five is stuck.
 CLOSE_TIMEOUT_S = 5.0
+# Links that are nobody's are rare; looking for them reads only what bleak knows already.
+ADOPT_EVERY_S = 10.0
 
 
 class BleService:
@@ -92,6 +94,7 @@ class BleService:
         self._wake = asyncio.Event()
         self._heard_s = 0.0
         self._ever_heard = False
+        self._adopt_from_s = 0.0
         self._settling = False
         self._close_limit_s = CLOSE_TIMEOUT_S
 
@@ -165,19 +168,37 @@ class BleService:
         self._heard_s = self._clock.monotonic()
 
     async def _adopt(self) -> None:
+        """Take over links that BlueZ holds and we do not: their devices do not advertise.
+
+        A killed gateway leaves them, a Disconnect without an answer, and a bus connection that was closed with a scan
+        of unknown fate. They are no sign of a scan that works. Raises RadioError.
+        """
+        self._adopt_from_s = self._clock.monotonic() + ADOPT_EVERY_S
         for advert in await links_left(self._settings.adapter, self._directory.services):
-            log.info("ble_link_adopted", address=advert.address, name=advert.name)
-            self._advertised(advert)
+            if all(link.address != advert.address for link in self._held):
+                log.info("ble_link_adopted", address=advert.address, name=advert.name)
+                self._sighted(advert)
+
+    async def _adopt_when_due(self) -> None:
+        if self._clock.monotonic() < self._adopt_from_s:
+            return
+        try:
+            await self._adopt()
+        except RadioError as error:
+            # The watch over BlueZ, or the scan, tells what is wrong.
+            log.debug("ble_adoption_failed", reason=error.reason, detail=error.detail)
 
     def _advertised(self, advert: Advert) -> None:
-        now_s = self._clock.monotonic()
-        self._heard_s = now_s
+        self._heard_s = self._clock.monotonic()
         self._ever_heard = True
         self._ladder.heard()
         self._sensors.advertised(advert)
+        self._sighted(advert)
+
+    def _sighted(self, advert: Advert) -> None:
         known = self._directory.connectable(advert.address, advert.name, advert.service_uuids)
         if known is not None:
-            self._roster.saw(advert.address, (known, advert), now_s, linked=advert.linked)
+            self._roster.saw(known.address, (known, advert), self._clock.monotonic(), linked=advert.linked)
             self._wake.set()
 
     async def _keep_scanning(self) -> None:
@@ -187,6 +208,7 @@ class BleService:
             if self._bluez.lost.done():
                 raise self._unavailable(self._bluez.lost.result())
             self._cameras.trim()
+            await self._adopt_when_due()
             self._sensors.tell_silent({known.device_id for known in self._held.values()})
             if self._scan is None or self._clock.monotonic() - self._heard_s > self._settings.scan_silent_max_s:
                 await self._climb()

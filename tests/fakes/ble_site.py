@@ -9,12 +9,13 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,11 +57,14 @@ class BleSite:
     meter: RecordingMeter = field(default_factory=RecordingMeter)
     status: RecordingStatusSink = field(default_factory=RecordingStatusSink)
 
-    def adapter(self, **settings: object) -> BleAdapter:
-        """Return an adapter that is not started; unlisted cameras are ours unless said otherwise."""
+    def adapter(self, *, unchecked: Mapping[str, object] | None = None, **settings: object) -> BleAdapter:
+        """Return an adapter that is not started; unlisted cameras are ours unless said otherwise.
+
+        ``unchecked`` settings may be out of their bounds: a test has no 90 s for a silence.
+        """
         given = {"enabled": True, "unlisted_cameras": True, **settings}
         adapter = create_ble_adapter(
-            settings=BleSettings.model_validate(given),
+            settings=BleSettings.model_validate(given).model_copy(update=unchecked),
             limits=LimitsSettings(),
             intake=self.intake,
             meter=self.meter,
@@ -71,7 +75,7 @@ class BleSite:
         return adapter
 
     @contextlib.asynccontextmanager
-    async def serving(self, **settings: object) -> AsyncIterator[BleAdapter]:
+    async def serving(self, **settings: Any) -> AsyncIterator[BleAdapter]:
         """Yield a started adapter."""
         adapter = self.adapter(**settings)
         await adapter.start()

@@ -89,6 +89,13 @@ class World:
         before = len(self.site.intake.events)
         await until(lambda: len(self.site.intake.events) > before, "a committed event")
 
+    async def photo(self) -> None:
+        """Return when a photo came that was asked for after this call."""
+        before = len(self.site.intake.events)
+        while len(self.site.intake.events) == before:
+            await self.adapter.command(DEVICE_ID, "photo", None)
+            await asyncio.sleep(0.2)
+
     async def lose_link(self, *, by_gateway: bool) -> None:
         """Have the link ended by the device, or by the gateway, which does so when a write fails."""
         if by_gateway:
@@ -128,10 +135,11 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters.ble.service, "SCAN_CALL_TIMEOUT_S", CALL_LIMIT_S)
     monkeypatch.setattr(adapters.ble.bluez, "CALL_TIMEOUT_S", CALL_LIMIT_S)
     monkeypatch.setattr(adapters.ble.service, "CLOSE_TIMEOUT_S", CALL_LIMIT_S)
+    monkeypatch.setattr(adapters.ble.service, "ADOPT_EVERY_S", CALL_LIMIT_S)
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, reach: Peripheral, **settings: object) -> AsyncIterator[World]:
+async def world(folder: Path, reach: Peripheral, **settings: Any) -> AsyncIterator[World]:
     """Yield a world that is not running; left, nothing of the adapter may be there any more."""
     async with ble_site(folder) as site:
         site.bluez.add(reach)
@@ -208,6 +216,22 @@ async def test_stop_keeps_its_deadline_although_bluetoothd_hangs_and_the_next_st
         made.site.bluez.faults.always.clear()
         async with made.running(), asyncio.timeout(AFTER_S):
             await made.delivered()
+
+
+@pytest.mark.parametrize("fault", [FAILS, HANGS], ids=["fails", "hangs"])
+@pytest.mark.usefixtures("short_limits")
+async def test_scan_that_can_not_be_ended_costs_the_link_at_most(tmp_path: Path, fault: Fault) -> None:
+    soon_silent = {"scan_silent_max_s": 0.5}
+    async with world(tmp_path, camera_of("openglass", PICTURE), unchecked=soon_silent) as made, made.running():
+        await made.delivered()
+        # The only device is linked, so nobody advertises: a new scan is tried, and the old one can't be ended.
+        made.site.bluez.faults.add("StopDiscovery", fault)
+        async with asyncio.timeout(AFTER_S):
+            await until(lambda: not made.site.bluez.faults.calls["StopDiscovery"], "the fault")
+            await asyncio.sleep(2 * CALL_LIMIT_S)
+            await made.photo()
+        made.assert_one_link()
+        assert made.site.rung("power_cycle") == 0, "the link was taken over"
 
 
 # --- the radio, bluetoothd, the bus -------------------------------------------------------------------

@@ -17,6 +17,8 @@ from tests.fakes.ble_site import BleSite, ble_site, camera_of, jpeg, needs_dbus_
 pytestmark = needs_dbus_daemon
 
 PICTURE = jpeg(20_000)
+# In place of 90 s.
+SOON_SILENT = {"scan_silent_max_s": 0.5}
 
 
 @pytest.fixture
@@ -256,7 +258,7 @@ async def test_dead_bus_is_seen_and_survived(site: BleSite) -> None:
 
 async def test_scan_that_another_program_blocks_leads_to_a_power_cycle(site: BleSite) -> None:
     camera = camera_at(site)
-    adapter = site.adapter(scan_silent_max_s=5)
+    adapter = site.adapter(unchecked=SOON_SILENT)
     await adapter.start()
     await picture_arrives(site)
     site.bluez.drop(camera)
@@ -284,7 +286,7 @@ async def test_radio_that_recovery_itself_switches_off_is_no_failure(
     monkeypatch.setattr("adapters.ble.service.auto_recover", off_and_on)
     monkeypatch.setattr("adapters.ble.recovery._ORDER", (Rung.AUTO_RECOVERY,))
     camera = camera_at(site)
-    adapter = site.adapter(scan_silent_max_s=5)
+    adapter = site.adapter(unchecked=SOON_SILENT)
     await adapter.start()
     await picture_arrives(site)
     site.bluez.drop(camera)
