@@ -17,7 +17,7 @@ import structlog
 import uuid6
 
 from adapters import AdapterParts, build_adapters, build_admin_face
-from gateway import __version__
+from gateway import __released__, __version__
 from gateway.clock import SystemClock
 from gateway.cloud.child_link import AzureIotHubLink
 from gateway.command_desk import CommandDesk
@@ -38,6 +38,9 @@ from gateway.ports import Adapter, CloudLink, CommandTarget
 from gateway.respawn import LAST_EXIT_VARIABLE, ended_by_native_crash
 from gateway.settings import Settings
 from gateway.supervisor import keep_running, serve_adapter
+from gateway.timekeeping.kernel import KernelClock
+from gateway.timekeeping.trust import Doctrine, TrustMode
+from gateway.timekeeping.watch import ClockWatch
 from gateway.vision.classifier import TfliteClassifier, load_classifier
 
 log = structlog.get_logger(__name__)
@@ -60,6 +63,7 @@ class App:
     health: Health
     board: DeviceBoard
     commands: CommandDesk
+    clock_watch: ClockWatch
     link: CloudLink | None = None
     forwarder: Forwarder | None = None
 
@@ -78,6 +82,7 @@ class App:
             await self._open_downstream(downstream)
             async with asyncio.TaskGroup() as tasks:
                 inner = [tasks.create_task(self._refresh_metrics(), name="metrics")]
+                inner.append(tasks.create_task(self._watch_clock(), name="clock"))
                 inner += self._start_forwarder(tasks)
                 control = ControlServer(self.settings.gateway.data_dir, self._control_handlers())
                 await control.start()
@@ -115,6 +120,8 @@ class App:
         )
         self.outbox.start()
         stack.push_async_callback(asyncio.to_thread, self.outbox.close)
+        self.clock_watch = self._build_clock_watch()
+        await self.clock_watch.look()  # so that the first event has its stamp
         journal = MappedCrashJournal(data_dir / JOURNAL_NAME, slots=self.limits.in_flight_max)
         stack.callback(journal.close)
         await self._accuse(journal)
@@ -130,6 +137,26 @@ class App:
         self.intake = self._build_intake(journal)
         self._build_desks()
         self.health = Health(intake_obstacles=self.intake.obstacles, started_at=self.clock.now())
+
+    def _build_clock_watch(self) -> ClockWatch:
+        mode = TrustMode(self.settings.clock.trust)
+        known = self.outbox.book.current.offsets
+        return ClockWatch(
+            clock=self.clock,
+            evidence=KernelClock().evidence,
+            doctrine=Doctrine(mode=mode, not_before=datetime.fromisoformat(f"{__released__}T00:00:00+00:00")),
+            believed=known[-1] if known else None,
+            keeper=self.outbox,
+            meter=self.metrics,
+            on_corrected=self._tell_times_anew,
+        )
+
+    def _tell_times_anew(self) -> None:
+        if self.forwarder is not None:
+            self.forwarder.reread()
+
+    async def _watch_clock(self) -> None:
+        await keep_running("clock", self.clock_watch.run, clock=self.clock, rng=self._rng)
 
     async def _accuse(self, journal: MappedCrashJournal) -> None:
         last_exit = self._environment.get(LAST_EXIT_VARIABLE)
@@ -153,6 +180,7 @@ class App:
             is_poison=self.outbox.is_poison,
             mint_id=lambda: str(uuid6.uuid7()),
             clock=self.clock,
+            timekeeper=self.clock_watch,
             meter=self.metrics,
         )
 
@@ -298,6 +326,7 @@ class App:
             "model": {"name": model.name, "sha256": model.model_sha256, "runtime": model.runtime},
             "adapters": {name: where or "not serving" for name, where in self.faces()},
             "uplink": self.uplink(),
+            "clock": self.clock_status(),
         }
 
     def faces(self) -> list[tuple[str, str]]:
@@ -306,6 +335,11 @@ class App:
             (adapter.name, adapter.describe() if part.state is PartState.SERVING else "")
             for adapter, part in self.adapters
         ]
+
+    def clock_status(self) -> Mapping[str, Any]:
+        """Return whether the wall clock is believed, and who vouches for it."""
+        status = self.clock_watch.status
+        return {"trusted": status.is_trusted, "source": status.source, "jumps": status.jumps, "now": _iso(status.now)}
 
     def uplink(self) -> Mapping[str, Any]:
         """Return the state of the cloud link."""

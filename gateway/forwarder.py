@@ -107,6 +107,12 @@ class Forwarder:
         finally:
             self._enter(UplinkState.STOPPED, "stopped")
 
+    def reread(self) -> None:
+        """Read again what was read and not yet sent: the clock was set, and times are told better now."""
+        if self._state is not UplinkState.DISCONNECTED:
+            self._backlog.start_over(())
+            self._dispatch.poke()
+
     def _begin(self) -> None:
         """Start from what the outbox says: nothing else is remembered."""
         self._suspicion = Suspicion()

@@ -27,6 +27,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.messages import (
+    ClockState,
     EventDraft,
     Image,
     Kind,
@@ -34,9 +35,10 @@ from gateway.messages import (
     Receipt,
     Refusal,
     Result,
+    Stamp,
     Submission,
 )
-from gateway.ports import Classifier, Clock, EventStore, Meter
+from gateway.ports import Classifier, Clock, EventStore, Meter, Timekeeper
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +96,7 @@ class GatewayIntake:
         is_poison: Callable[[str], bool],
         mint_id: Callable[[], str],
         clock: Clock,
+        timekeeper: Timekeeper,
         meter: Meter,
     ) -> None:
         self._store = store
@@ -103,6 +106,7 @@ class GatewayIntake:
         self._is_poison = is_poison
         self._mint_id = mint_id
         self._clock = clock
+        self._timekeeper = timekeeper
         self._meter = meter
         self._in_flight = 0
         self._in_flight_bytes = 0
@@ -170,13 +174,13 @@ class GatewayIntake:
     async def submit(self, submission: Submission) -> Receipt:
         """Return when the submission is on disk; raises Rejected or Unavailable, and then nothing was stored."""
         started = self._clock.monotonic()
-        received_at = self._clock.now()
+        stamp = self._timekeeper.stamp()
         kind = Kind.CLASSIFICATION if isinstance(submission.payload, Image) else Kind.READING
         sha256 = ""
         try:
             sha256 = await _sha256(submission.payload.data)
             async with asyncio.timeout(self._limits.submit_timeout_s):
-                receipt = await self._recognise_or_commit(submission, sha256, received_at)
+                receipt = await self._recognise_or_commit(submission, sha256, stamp)
         except TimeoutError as error:
             late = SubmitTimeout(f"no receipt within {self._limits.submit_timeout_s:g} s")
             self._count_failure(submission, kind, late)
@@ -184,7 +188,7 @@ class GatewayIntake:
         except SubmissionError as error:
             self._count_failure(submission, kind, error)
             if isinstance(error, Rejected):
-                await self.refuse(_refusal(submission, error, sha256, received_at))
+                await self.refuse(_refusal(submission, error, sha256, stamp.reading.wall))
             raise
         outcome = "duplicate" if receipt.duplicate else "committed"
         self._count(submission, kind, outcome)
@@ -208,14 +212,14 @@ class GatewayIntake:
         except DiskUnavailable as error:
             log.warning("refusal_not_noted", reason=error.reason, detail=error.detail)
 
-    async def _recognise_or_commit(self, submission: Submission, sha256: str, received_at: datetime) -> Receipt:
+    async def _recognise_or_commit(self, submission: Submission, sha256: str, stamp: Stamp) -> Receipt:
         if self._is_poison(sha256):
             raise PoisonPayload(f"payload {sha256} was being worked on when the gateway crashed, more than once")
         known = await self._recall(submission, sha256)
         if known is not None:
             return known
         self._refuse_early_while_the_store_fails()
-        drafts = await self._drafts(submission, sha256, received_at)
+        drafts = await self._drafts(submission, sha256, stamp)
         return await self._commit(drafts)
 
     async def _recall(self, submission: Submission, sha256: str) -> Receipt | None:
@@ -255,10 +259,10 @@ class GatewayIntake:
         log.debug("event_committed", device_id=receipt.device_id, sequence=receipt.sequence, items=len(receipt.items))
         return receipt
 
-    async def _drafts(self, submission: Submission, sha256: str, received_at: datetime) -> tuple[EventDraft, ...]:
+    async def _drafts(self, submission: Submission, sha256: str, stamp: Stamp) -> tuple[EventDraft, ...]:
         payload = submission.payload
         submission_id = submission.submission_id or self._mint_id()
-        draft = _drafter(submission, submission_id=submission_id, sha256=sha256, received_at=received_at)
+        draft = _drafter(submission, submission_id=submission_id, sha256=sha256, stamp=stamp)
         if isinstance(payload, Readings):
             _check_size(payload.data, self._limits.reading_bytes_max, "limits.reading_bytes_max")
             return tuple(draft(reading, n if payload.is_array else None) for n, reading in enumerate(payload.items))
@@ -279,7 +283,7 @@ class GatewayIntake:
 
 
 def _drafter(
-    submission: Submission, *, submission_id: str, sha256: str, received_at: datetime
+    submission: Submission, *, submission_id: str, sha256: str, stamp: Stamp
 ) -> Callable[[Result, int | None], EventDraft]:
     def draft(result: Result, item: int | None) -> EventDraft:
         return EventDraft(
@@ -287,13 +291,15 @@ def _drafter(
             item=item,
             device_id=submission.device_id,
             transport=submission.transport,
-            received_at=received_at,
+            received_at=stamp.reading.wall,
             captured_at=submission.captured_at,
             payload_sha256=sha256,
             payload_bytes=len(submission.payload.data),
             result=result,
             on_id_reuse=submission.on_id_reuse,
             delivery=submission.delivery if submission.submission_id is None else None,
+            boottime_s=stamp.reading.boottime_s,
+            clock=ClockState.SYNCED if stamp.is_synced else ClockState.UNSYNCED,
         )
 
     return draft

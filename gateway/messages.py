@@ -35,11 +35,43 @@ class EventState(StrEnum):
     DEAD = "dead"
 
 
+class ClockState(StrEnum):
+    """How far an event's ``received_at`` can be believed."""
+
+    SYNCED = "synced"  # the wall clock was right when it was read
+    CORRECTED = "corrected"  # set right afterwards, from the time since the machine started
+    UNSYNCED = "unsynced"  # what the wall clock said; compare it with no other
+
+
 class IdReuse(StrEnum):
     """What to do when a device sends a known id with other bytes (a counter that restarted)."""
 
     REJECT = "reject"
     NEW_EVENT = "new_event"
+
+
+# --- time ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading:
+    """The wall clock (UTC) and the time since the machine started, read at one moment."""
+
+    wall: datetime
+    boottime_s: float
+
+    @property
+    def offset_s(self) -> float:
+        """Unix time at which the machine started, if the wall clock is right: it changes only when the clock jumps."""
+        return self.wall.timestamp() - self.boottime_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """A reading, and whether the wall clock could be believed then."""
+
+    reading: ClockReading
+    is_synced: bool
 
 
 # --- in -----------------------------------------------------------------------------------------------
@@ -152,11 +184,17 @@ class EventDraft:
     result: Result
     on_id_reuse: IdReuse
     delivery: Delivery | None = None
+    boottime_s: float | None = None  # since the start of the machine that runs now; None: not known
+    clock: ClockState = ClockState.UNSYNCED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A committed event. ``sequence`` is gap-free within ``epoch``, from 1."""
+    """A committed event. ``sequence`` is gap-free within ``epoch``, from 1.
+
+    ``received_at`` is the best that is known now, and ``clock`` says what it is worth. Where that is nothing,
+    ``received_after`` and ``received_before`` are what the neighbouring starts of the machine leave possible.
+    """
 
     epoch: str
     sequence: int
@@ -173,6 +211,9 @@ class Event:
     id_reused: bool
     result: Result
     dead_reason: str | None = None
+    clock: ClockState = ClockState.UNSYNCED
+    received_after: datetime | None = None
+    received_before: datetime | None = None
 
     @property
     def item_id(self) -> str:
@@ -182,7 +223,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedItem:
-    """One event of a receipt."""
+    """One event of a receipt. ``received_at`` is what the wall clock said, and stays; ``clock``: synced or unsynced."""
 
     epoch: str
     sequence: int
@@ -190,6 +231,7 @@ class CommittedItem:
     received_at: datetime
     id_reused: bool
     result: Result
+    clock: ClockState = ClockState.UNSYNCED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

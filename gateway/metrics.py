@@ -58,6 +58,8 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
     "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
     "gateway_outbox_pruned_total": Declaration("counter", "Delivered events removed after their keeping time"),
+    "gateway_clock_trusted": Declaration("gauge", "1 while the wall clock is believed (clock.trust)"),
+    "gateway_clock_jumps_total": Declaration("counter", "Times that the wall clock jumped"),
     "gateway_cloud_connected": Declaration("gauge", "1 while the hub has an accepted session with us"),
     "gateway_cloud_sessions_total": Declaration("counter", "Sessions ended, by reason", ("reason",)),
     "gateway_cloud_messages_total": Declaration(

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from gateway.messages import (
     Classification,
+    ClockReading,
     CloudMessage,
     Command,
     CommandState,
@@ -19,6 +20,7 @@ from gateway.messages import (
     OutboxState,
     Receipt,
     Refusal,
+    Stamp,
     Submission,
     Tombstone,
 )
@@ -32,6 +34,27 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back."""
+
+
+class BootClock(Clock, Protocol):
+    """A Clock that also knows which start of the machine this is and the time since: setting the date moves neither."""
+
+    @property
+    def boot_id(self) -> str:
+        """Return an id that is another after each start of the machine."""
+
+    def reading(self) -> ClockReading:
+        """Return the wall clock and the time since the start (sleep included), read at one moment."""
+
+
+class Timekeeper(Protocol):
+    """Knows whether the wall clock can be believed."""
+
+    def stamp(self) -> Stamp:
+        """Return the time now, for an event."""
+
+    def wall_clock_trusted(self) -> bool:
+        """Return whether the wall clock is right now: quiet hours and daily budgets hold only then."""
 
 
 class Meter(Protocol):

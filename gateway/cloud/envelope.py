@@ -112,6 +112,8 @@ def encode_event(event: Event) -> EncodedEvent:
         "transport": event.transport.value,
         "kind": event.kind.value,
         "received_at": rfc3339(event.received_at),
+        "clock": event.clock.value,
+        **_bounds(event),
         "captured_at": None if event.captured_at is None else rfc3339(event.captured_at),
         "id_reused": event.id_reused,
         "payload_sha256": event.payload_sha256,
@@ -210,6 +212,14 @@ def _head(header: Header, tombstones: Sequence[Tombstone]) -> bytes:
         ],
     }
     return _json(head)[:-1] + b',"items":['
+
+
+def _bounds(event: Event) -> dict[str, list[str | None]]:
+    """Return between which times an event of unknown time came in, where its neighbours tell."""
+    bounds = (event.received_after, event.received_before)
+    if bounds == (None, None):
+        return {}
+    return {"received_between": [None if bound is None else rfc3339(bound) for bound in bounds]}
 
 
 def _classification(result: Classification) -> dict[str, object]:

@@ -55,6 +55,7 @@ class Backlog:
         self._claimed: set[int] = set()
         self._claimed_tombstones: set[int] = set()
         self._released_while_reading: set[int] = set()
+        self._starts = 0
 
     @property
     def is_empty(self) -> bool:
@@ -78,6 +79,7 @@ class Backlog:
         self.tombstones.clear()
         self._waiting_bytes = self._cursor = 0
         self._is_first_fill = True
+        self._starts += 1
         self.look_again()
 
     def release(self, sequences: Iterable[int], tombstone_ids: Iterable[int]) -> None:
@@ -125,7 +127,10 @@ class Backlog:
         if self._cursor == 0:
             self._scan_began_at_start = True
         self._released_while_reading.clear()
+        starts = self._starts
         page = await self._queue.pending(after_sequence=self._cursor, limit=PAGE_EVENTS)
+        if starts != self._starts:
+            return  # started over meanwhile: this page is of the old reading
         if page:
             # After the page: the watermark must cover what is sent under it.
             await self._read_header()

@@ -12,23 +12,26 @@ import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import sqlite_utils
 
+from gateway.clock import SystemClock
 from gateway.errors import OperatorError
 from gateway.messages import Classification, Event, EventState, OutboxState, Refusal, Transport
+from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
 from gateway.outbox.ledger import load_epoch, load_ledger
 from gateway.outbox.opening import open_store
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
-from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, result_text
+from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row, result_text
 from gateway.outbox.schema import check_version, load_migrations
 from gateway.settings import OutboxSettings
+from gateway.timekeeping.boots import BootBook
 
 # Rows of one statement: short enough to let the WAL be reset between two of them.
 PAGE_ROWS = 500
@@ -41,6 +44,7 @@ _CSV_FIELDS = (
     "kind",
     "state",
     "received_at",
+    "clock",
     "captured_at",
     "label",
     "probability",
@@ -68,7 +72,7 @@ def read_state(data_dir: Path) -> OutboxState:
             refusals=ledger.refusals,
             tombstones_pending=ledger.tombstones_pending,
             bytes_used=ledger.bytes_used,
-            oldest_pending_received_at=datetime.fromisoformat(oldest[0]) if oldest else None,
+            oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
         )
 
 
@@ -162,7 +166,7 @@ def requeue_offline(
     _existing(data_dir)
     lock = DirectoryLock(data_dir)
     try:
-        store = open_store(data_dir, settings=settings or OutboxSettings(), now=datetime.now(UTC))
+        store = open_store(data_dir, settings=settings or OutboxSettings(), clock=SystemClock())
         try:
             if sequences is None:
                 with _reading(data_dir) as database:
@@ -193,6 +197,7 @@ def _fields(event: Event) -> dict[str, Any]:
         "kind": event.kind.value,
         "state": event.state.value,
         "received_at": event.received_at.isoformat(),
+        "clock": event.clock.value,
         "captured_at": event.captured_at.isoformat() if event.captured_at else None,
         "id_reused": event.id_reused,
         "payload_sha256": event.payload_sha256,
@@ -234,7 +239,9 @@ def _reading(data_dir: Path) -> Iterator[sqlite_utils.Database]:
     check_header(path)
     try:
         with contextlib.closing(open_for_reading(path)) as connection:
-            check_version(connection, known=len(load_migrations()))
+            known = len(load_migrations())
+            if check_version(connection, known=known) < known:
+                raise OperatorError(f"{path} was written by an older version: start this gateway once, it is migrated")
             yield sqlite_utils.Database(connection)
     except DatabaseError as error:
         raise unusable(path, error) from error
@@ -259,6 +266,10 @@ def _pages(
 def _events(
     database: sqlite_utils.Database, where: str, parameters: Sequence[Any], *, order: str, limit: int
 ) -> list[Event]:
-    epoch = load_epoch(database.conn, load_queries()).epoch
+    epoch, book = load_epoch(database.conn, load_queries()).epoch, _book(database)
     rows = database.table("events").rows_where(where, parameters, order_by=order, select=EVENT_COLUMNS, limit=limit)
-    return [event_from_row(epoch, tuple(row.values())) for row in rows]
+    return [event_from_row(epoch, tuple(row.values()), book) for row in rows]
+
+
+def _book(database: sqlite_utils.Database) -> BootBook:
+    return BootBook(load_boots(database.conn, load_queries()))

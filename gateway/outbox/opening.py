@@ -17,6 +17,7 @@ from gateway.outbox.queries import Queries, load_queries
 from gateway.outbox.schema import Migration, load_migrations
 from gateway.outbox.store import Store
 from gateway.outbox.transaction import Caps
+from gateway.ports import BootClock
 from gateway.settings import OutboxSettings
 
 log = structlog.get_logger(__name__)
@@ -29,15 +30,15 @@ PRUNE_BYTES_MAX = 512 * 1024
 
 
 def open_store(
-    data_dir: Path, *, settings: OutboxSettings, now: datetime, predecessor: tuple[str, int] | None = None
+    data_dir: Path, *, settings: OutboxSettings, clock: BootClock, predecessor: tuple[str, int] | None = None
 ) -> Store:
     """Return the store of ``data_dir``, whose lock the caller holds. Raises OutboxUnusable or DiskNotReady."""
     path = data_dir / DATABASE_NAME
     queries, migrations = load_queries(), load_migrations()
     if not path.exists():
-        _create(path, queries=queries, migrations=migrations, now=now, predecessor=predecessor)
+        _create(path, queries=queries, migrations=migrations, now=clock.now(), predecessor=predecessor)
     connect = partial(open_for_writing, path, bytes_max=settings.bytes_max, migrations=migrations)
-    return Store(path, connect=connect, queries=queries, caps=_caps(settings))
+    return Store(path, connect=connect, queries=queries, caps=_caps(settings), clock=clock)
 
 
 def _create(

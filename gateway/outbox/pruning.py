@@ -1,10 +1,13 @@
 """Small steps that make room: delivered events become remembered ids, old ids are forgotten.
 
 Pending events and dead letters are never touched. A step is bounded, so that a
-commit waits for one step at most.
+commit waits for one step at most. Keeping times are counted in ages
+(gateway/timekeeping/boots.py): a wall clock that jumps, either way, prunes
+nothing and blocks nothing.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -18,12 +21,11 @@ PRUNE_ROWS = 200
 COMMANDS_KEPT_MAX = 10_000
 # All packet ids of one session; a broker repeats what it has not seen acknowledged, which is recent.
 DELIVERIES_KEPT_MAX = 65_535
-_ALWAYS = "9999"  # later than every time text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """How long things stay."""
+    """How long things stay: time that the machine was powered, and off between two starts whose clocks were right."""
 
     delivered: timedelta
     ids: timedelta
@@ -31,20 +33,21 @@ class Keeping:
 
 def prune(transaction: Transaction, *, now: datetime, keeping: Keeping) -> int:
     """Do one step and return how many rows went; 0 means that nothing is left to do."""
-    delivered_before = time_text(now - keeping.delivered)
-    removed = remember_delivered(transaction, delivered_before=delivered_before, now=now)
+    cutoff_s = transaction.cutoff_s(keeping.delivered.total_seconds())
+    removed = remember_delivered(transaction, cutoff_s=cutoff_s, now=now)
     if removed < PRUNE_ROWS:
-        removed += _forget(transaction, now=now, keeping=keeping)
+        removed += _forget(transaction, keeping=keeping)
     return removed
 
 
-def remember_delivered(transaction: Transaction, *, delivered_before: str, now: datetime) -> int:
-    """Turn some of the longest delivered events into remembered ids; return how many."""
+def remember_delivered(transaction: Transaction, *, cutoff_s: float = math.inf, now: datetime) -> int:
+    """Turn some of the events that were delivered at or before an age into remembered ids; return how many."""
     if transaction.ledger.delivered == 0:
         return 0
-    chosen = json.dumps(_choose(transaction, delivered_before))
+    chosen = json.dumps(_choose(transaction, cutoff_s))
     connection, queries = transaction.connection, transaction.queries
-    moved = connection.execute(queries.remember_delivered, {"sequences": chosen, "now": time_text(now)}).rowcount
+    moment = {"now": time_text(now), "age_s": transaction.age_s}
+    moved = connection.execute(queries.remember_delivered, {"sequences": chosen} | moment).rowcount
     failpoints.reached("outbox_during_prune")
     deleted = connection.execute(queries.delete_delivered, {"sequences": chosen}).rowcount
     assert moved == deleted, "both statements see the same rows"
@@ -54,11 +57,9 @@ def remember_delivered(transaction: Transaction, *, delivered_before: str, now: 
     return deleted
 
 
-def _choose(transaction: Transaction, delivered_before: str) -> list[int]:
+def _choose(transaction: Transaction, cutoff_s: float) -> list[int]:
     """Return at least one sequence if there is any, at most PRUNE_ROWS and about the step's bytes."""
-    candidates = transaction.connection.execute(
-        transaction.queries.select_delivered, (delivered_before, PRUNE_ROWS)
-    ).fetchall()
+    candidates = transaction.connection.execute(transaction.queries.select_delivered, (cutoff_s, PRUNE_ROWS)).fetchall()
     held = accumulate(size for _, size in candidates)
     bytes_max = transaction.caps.prune_bytes_max
     return [
@@ -68,11 +69,11 @@ def _choose(transaction: Transaction, delivered_before: str) -> list[int]:
     ]
 
 
-def forget_ids(transaction: Transaction, *, pruned_before: str = _ALWAYS) -> int:
+def forget_ids(transaction: Transaction, *, cutoff_s: float = math.inf) -> int:
     """Forget up to PRUNE_ROWS of the ids remembered longest; return how many."""
     if transaction.ledger.remembered == 0:
         return 0
-    bounds = {"pruned_before": pruned_before, "limit": PRUNE_ROWS}
+    bounds = {"age_s": cutoff_s, "limit": PRUNE_ROWS}
     forgotten = transaction.connection.execute(transaction.queries.forget_ids, bounds).rowcount
     transaction.ledger.remembered -= forgotten
     return forgotten
@@ -86,23 +87,23 @@ def make_room(transaction: Transaction, *, rows: int, bytes_wanted: int, now: da
     """
     ledger, caps = transaction.ledger, transaction.caps
     while ledger.rows + rows > caps.rows_max:
-        if not remember_delivered(transaction, delivered_before=_ALWAYS, now=now):
+        if not remember_delivered(transaction, now=now):
             return False
     while ledger.bytes_used + bytes_wanted > caps.bytes_max:
-        freed = forget_ids(transaction) or remember_delivered(transaction, delivered_before=_ALWAYS, now=now)
+        freed = forget_ids(transaction) or remember_delivered(transaction, now=now)
         if not freed:
             return False
         ledger.measure(transaction.connection)
     return True
 
 
-def _forget(transaction: Transaction, *, now: datetime, keeping: Keeping) -> int:
+def _forget(transaction: Transaction, *, keeping: Keeping) -> int:
     connection, queries = transaction.connection, transaction.queries
-    ids_before = time_text(now - keeping.ids)
-    forgotten = forget_ids(transaction, pruned_before=ids_before)
+    cutoff_s = transaction.cutoff_s(keeping.ids.total_seconds())
+    forgotten = forget_ids(transaction, cutoff_s=cutoff_s)
     if transaction.ledger.remembered > transaction.caps.rows_max:
         forgotten += forget_ids(transaction)
-    old = {"received_before": ids_before, "limit": PRUNE_ROWS}
+    old = {"age_s": cutoff_s, "limit": PRUNE_ROWS}
     forgotten += connection.execute(queries.forget_commands, old).rowcount
     surplus = {"keep": COMMANDS_KEPT_MAX, "limit": PRUNE_ROWS}
     forgotten += connection.execute(queries.forget_oldest_commands, surplus).rowcount

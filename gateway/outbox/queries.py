@@ -47,6 +47,16 @@ class Queries:
     select_epoch: str
     insert_epoch: str
     select_counts: str
+    select_boots: str
+    select_clock_offsets: str
+    select_last_event_moment: str
+    save_boot: str
+    forget_offsets: str
+    insert_clock_offset: str
+    forget_boots: str
+    forget_clock_offsets: str
+    keep_time: str
+    select_written_bytes: str
 
 
 def load_queries() -> Queries:

@@ -2,41 +2,46 @@
 
 -- name: insert_event
 INSERT INTO events (
-    sequence, id_reused, submission_id, item, device_id, transport, kind, received_at, captured_at,
-    payload_sha256, payload_bytes, result
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    sequence, id_reused, boot, boottime_s, synced, submission_id, item, device_id, transport, kind, received_at,
+    captured_at, payload_sha256, payload_bytes, result
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: find_submission
-SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result
+SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, synced
 FROM events WHERE device_id = ?1 AND submission_id = ?2
 UNION ALL
-SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result
+SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, synced
 FROM remembered_ids WHERE device_id = ?1 AND submission_id = ?2
 ORDER BY 1;
 
 -- name: find_delivery
 -- The submission that came last under this name of a delivery, if its bytes were the same.
-SELECT e.sequence, e.submission_id, e.item, e.device_id, e.kind, e.received_at, e.payload_sha256, e.id_reused, e.result
+SELECT
+    e.sequence, e.submission_id, e.item, e.device_id, e.kind, e.received_at, e.payload_sha256, e.id_reused, e.result,
+    e.synced
 FROM deliveries AS d JOIN events AS e ON e.device_id = d.device_id AND e.submission_id = d.submission_id
 WHERE d.delivery_key = ?1 AND d.payload_sha256 = ?2 AND e.payload_sha256 = ?2
 UNION ALL
-SELECT r.sequence, r.submission_id, r.item, r.device_id, r.kind, r.received_at, r.payload_sha256, r.id_reused, r.result
+SELECT
+    r.sequence, r.submission_id, r.item, r.device_id, r.kind, r.received_at, r.payload_sha256, r.id_reused, r.result,
+    r.synced
 FROM deliveries AS d JOIN remembered_ids AS r ON r.device_id = d.device_id AND r.submission_id = d.submission_id
 WHERE d.delivery_key = ?1 AND d.payload_sha256 = ?2 AND r.payload_sha256 = ?2
 ORDER BY 1;
 
 -- name: remember_delivery
-INSERT OR REPLACE INTO deliveries (delivery_key, payload_sha256, device_id, submission_id, received_at)
-VALUES (?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO deliveries (
+    delivery_key, payload_sha256, device_id, submission_id, received_at, received_age_s
+) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: forget_deliveries
 DELETE FROM deliveries WHERE delivery_key IN (
-    SELECT delivery_key FROM deliveries WHERE received_at <= :received_before ORDER BY received_at LIMIT :limit
+    SELECT delivery_key FROM deliveries WHERE received_age_s <= :age_s ORDER BY received_age_s LIMIT :limit
 );
 
 -- name: forget_oldest_deliveries
 DELETE FROM deliveries WHERE delivery_key IN (
-    SELECT delivery_key FROM deliveries ORDER BY received_at DESC LIMIT :limit OFFSET :keep
+    SELECT delivery_key FROM deliveries ORDER BY received_age_s DESC LIMIT :limit OFFSET :keep
 );
 
 -- name: find_item
@@ -44,7 +49,7 @@ DELETE FROM deliveries WHERE delivery_key IN (
 -- all events backwards.
 SELECT
     sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
-    payload_sha256, payload_bytes, id_reused, result, dead_reason
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced
 FROM events
 WHERE device_id = :device_id AND submission_id IN (:item_id, :array_id)
     AND ((submission_id = :item_id AND item IS NULL) OR (submission_id = :array_id AND item = :item))
@@ -53,11 +58,11 @@ ORDER BY +sequence DESC LIMIT 1;
 -- name: select_pending
 SELECT
     sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
-    payload_sha256, payload_bytes, id_reused, result, dead_reason
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced
 FROM events WHERE state = 'pending' AND sequence > ? ORDER BY sequence LIMIT ?;
 
 -- name: select_oldest_pending
-SELECT received_at FROM events WHERE state = 'pending' ORDER BY sequence LIMIT 1;
+SELECT received_at, boot, boottime_s, synced FROM events WHERE state = 'pending' ORDER BY sequence LIMIT 1;
 
 -- name: select_dead_sequences
 SELECT sequence FROM events WHERE state = 'dead' AND sequence > ? ORDER BY sequence LIMIT ?;
@@ -66,7 +71,7 @@ SELECT sequence FROM events WHERE state = 'dead' AND sequence > ? ORDER BY seque
 SELECT sequence FROM events WHERE state = 'dead' AND sequence IN (SELECT value FROM json_each(?));
 
 -- name: mark_delivered
-UPDATE events SET state = :new, delivered_at = :delivered_at
+UPDATE events SET state = :new, delivered_at = :delivered_at, delivered_age_s = :age_s
 WHERE state = :old AND sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: mark_dead
@@ -106,7 +111,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 DELETE FROM refusals WHERE refusal_id IN (SELECT refusal_id FROM refusals ORDER BY refusal_id LIMIT ?);
 
 -- name: insert_command
-INSERT OR IGNORE INTO commands (command_id, received_at, body, properties) VALUES (?, ?, ?, ?);
+INSERT OR IGNORE INTO commands (command_id, received_at, body, properties, received_age_s) VALUES (?, ?, ?, ?, ?);
 
 -- name: select_waiting_commands
 SELECT command_id, received_at, body, properties FROM commands WHERE state = 'waiting' ORDER BY rowid LIMIT ?;
@@ -115,27 +120,30 @@ SELECT command_id, received_at, body, properties FROM commands WHERE state = 'wa
 UPDATE commands SET state = ?, outcome_detail = ? WHERE command_id = ? AND state = 'waiting';
 
 -- name: count_crash
-INSERT INTO crash_suspects (payload_sha256, crashes, last_at) VALUES (?, 1, ?)
-ON CONFLICT (payload_sha256) DO UPDATE SET crashes = crashes + 1, last_at = excluded.last_at;
+INSERT INTO crash_suspects (payload_sha256, crashes, last_at, last_age_s) VALUES (?, 1, ?, ?)
+ON CONFLICT (payload_sha256) DO UPDATE SET
+    crashes = crashes + 1, last_at = excluded.last_at, last_age_s = excluded.last_age_s;
 
 -- name: select_crash_suspects
 SELECT payload_sha256, crashes FROM crash_suspects;
 
 -- name: forget_crash_suspects
 DELETE FROM crash_suspects WHERE payload_sha256 NOT IN (
-    SELECT payload_sha256 FROM crash_suspects ORDER BY last_at DESC LIMIT ?
+    SELECT payload_sha256 FROM crash_suspects ORDER BY last_age_s DESC LIMIT ?
 );
 
 -- name: select_delivered
 SELECT sequence, LENGTH(CAST(result AS BLOB)) FROM events
-WHERE state = 'delivered' AND delivered_at <= ? ORDER BY delivered_at, sequence LIMIT ?;
+WHERE state = 'delivered' AND delivered_age_s <= ? ORDER BY delivered_age_s, sequence LIMIT ?;
 
 -- name: remember_delivered
 INSERT INTO remembered_ids (
-    sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, pruned_at
+    sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, synced,
+    pruned_at, pruned_age_s
 )
 SELECT
-    sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, :now
+    sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, synced,
+    :now, :age_s
 FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: delete_delivered
@@ -143,17 +151,17 @@ DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: forget_ids
 DELETE FROM remembered_ids WHERE sequence IN (
-    SELECT sequence FROM remembered_ids WHERE pruned_at <= :pruned_before ORDER BY pruned_at LIMIT :limit
+    SELECT sequence FROM remembered_ids WHERE pruned_age_s <= :age_s ORDER BY pruned_age_s LIMIT :limit
 );
 
 -- name: forget_commands
 DELETE FROM commands WHERE command_id IN (
-    SELECT command_id FROM commands WHERE received_at <= :received_before LIMIT :limit
+    SELECT command_id FROM commands WHERE received_age_s <= :age_s LIMIT :limit
 );
 
 -- name: forget_oldest_commands
 DELETE FROM commands WHERE command_id IN (
-    SELECT command_id FROM commands ORDER BY received_at DESC LIMIT :limit OFFSET :keep
+    SELECT command_id FROM commands ORDER BY received_age_s DESC LIMIT :limit OFFSET :keep
 );
 
 -- name: select_epoch
@@ -172,3 +180,36 @@ SELECT
     (SELECT COUNT(*) FROM remembered_ids),
     (SELECT COUNT(*) FROM refusals),
     (SELECT COUNT(*) FROM tombstones);
+
+-- name: select_boots
+SELECT boot, boot_id, powered_before_s, last_boottime_s, off_before_s FROM boots ORDER BY boot;
+
+-- name: select_clock_offsets
+SELECT boot, from_boottime_s, offset_s, source FROM clock_offsets ORDER BY boot, from_boottime_s;
+
+-- name: select_last_event_moment
+SELECT boot, boottime_s FROM events WHERE sequence = (SELECT MAX(sequence) FROM events);
+
+-- name: save_boot
+INSERT INTO boots (boot, boot_id, powered_before_s, last_boottime_s, off_before_s) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (boot) DO UPDATE SET
+    last_boottime_s = MAX(last_boottime_s, excluded.last_boottime_s), off_before_s = excluded.off_before_s;
+
+-- name: forget_offsets
+DELETE FROM clock_offsets WHERE boot = ?;
+
+-- name: insert_clock_offset
+INSERT INTO clock_offsets (boot, from_boottime_s, offset_s, source) VALUES (?, ?, ?, ?);
+
+-- name: forget_boots
+DELETE FROM boots WHERE boot <= ?;
+
+-- name: forget_clock_offsets
+DELETE FROM clock_offsets WHERE boot <= ?;
+
+-- name: keep_time
+UPDATE boots SET last_boottime_s = MAX(last_boottime_s, :boottime_s), written_bytes = written_bytes + :written
+WHERE boot = :boot;
+
+-- name: select_written_bytes
+SELECT COALESCE(SUM(written_bytes), 0) FROM boots;

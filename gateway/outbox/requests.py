@@ -95,6 +95,7 @@ class CommitDrafts:
             head.device_id,
             head.submission_id,
             time_text(head.received_at),
+            transaction.age_s,
         )
         transaction.connection.execute(transaction.queries.remember_delivery, row)
 
@@ -103,7 +104,7 @@ class CommitDrafts:
         insert = transaction.queries.insert_event
         first = ledger.sequence_high + 1
         for sequence, row in enumerate(self._rows, first):
-            execute(insert, (sequence, id_reused, *row))
+            execute(insert, (sequence, id_reused, transaction.book.current.number, *row))
         ledger.sequence_high += len(self._rows)
         ledger.pending += len(self._rows)
         ledger.bytes_used += self._bytes
@@ -139,6 +140,7 @@ class MarkDelivered:
                 "old": old,
                 "new": new,
                 "delivered_at": time_text(self.now),
+                "age_s": transaction.age_s,
                 "sequences": json.dumps(list(self.sequences)),
             },
         ).rowcount
@@ -236,7 +238,8 @@ class StoreCommand:
         """Return False if a message of that id is there already."""
         command = self.command
         properties = json.dumps(dict(command.properties), ensure_ascii=False)
-        row: Row = (command.command_id, time_text(command.received_at), command.body, properties)
+        received_at = time_text(command.received_at)
+        row: Row = (command.command_id, received_at, command.body, properties, transaction.age_s)
         return bool(transaction.connection.execute(transaction.queries.insert_command, row).rowcount)
 
 
@@ -268,7 +271,8 @@ class RecordCrash:
     def apply(self, transaction: Transaction) -> Mapping[str, int]:
         """Return the crashes of every suspect; the oldest suspects beyond a bound are forgotten."""
         connection, queries = transaction.connection, transaction.queries
-        connection.executemany(queries.count_crash, [(sha256, time_text(self.now)) for sha256 in self.payload_hashes])
+        seen = (time_text(self.now), transaction.age_s)
+        connection.executemany(queries.count_crash, [(sha256, *seen) for sha256 in self.payload_hashes])
         connection.execute(queries.forget_crash_suspects, (CRASH_SUSPECTS_MAX,))
         return dict(connection.execute(queries.select_crash_suspects).fetchall())
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.messages import (
     Classification,
+    ClockState,
     Command,
     CommittedItem,
     Event,
@@ -27,13 +28,14 @@ from gateway.messages import (
     Transport,
     item_id,
 )
+from gateway.timekeeping.boots import BootBook, ReceivedTime
 
 Row = tuple[Any, ...]
 
 # What event_from_row reads, in its order.
 EVENT_COLUMNS = (
     "sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at, "
-    "payload_sha256, payload_bytes, id_reused, result, dead_reason"
+    "payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced"
 )
 
 
@@ -91,9 +93,11 @@ def result_from_text(kind: str, text: str) -> Result:
 
 
 def row_from_draft(draft: EventDraft) -> Row:
-    """Return a draft's columns for ``insert_event``, after its ``sequence`` and ``id_reused``."""
+    """Return a draft's columns for ``insert_event``, after its ``sequence``, ``id_reused`` and ``boot``."""
     captured_at = draft.captured_at
     return (
+        draft.boottime_s,
+        draft.clock is ClockState.SYNCED,
         draft.submission_id,
         draft.item,
         draft.device_id,
@@ -107,8 +111,16 @@ def row_from_draft(draft: EventDraft) -> Row:
     )
 
 
-def event_from_row(epoch: str, row: Row) -> Event:
-    """Return the event of a row of EVENT_COLUMNS (``select_pending``, ``find_item``)."""
+def received_from_row(received_at: str, moment: Row, book: BootBook) -> ReceivedTime:
+    """Return what is known of the time of a row. ``moment`` is its ``boot, boottime_s, synced``."""
+    boot, boottime_s, synced = moment
+    wall = datetime.fromisoformat(received_at)
+    return book.received(boot=boot, boottime_s=boottime_s, wall=wall, is_synced=bool(synced))
+
+
+def event_from_row(epoch: str, row: Row, book: BootBook) -> Event:
+    """Return the event of a row of EVENT_COLUMNS (``select_pending``, ``find_item``), its time as ``book`` knows it."""
+    received = received_from_row(row[7], row[14:17], book)
     return Event(
         epoch=epoch,
         sequence=row[0],
@@ -118,13 +130,16 @@ def event_from_row(epoch: str, row: Row) -> Event:
         transport=Transport(row[4]),
         kind=Kind(row[5]),
         state=EventState(row[6]),
-        received_at=datetime.fromisoformat(row[7]),
+        received_at=received.at,
         captured_at=None if row[8] is None else datetime.fromisoformat(row[8]),
         payload_sha256=row[9],
         payload_bytes=row[10],
         id_reused=bool(row[11]),
         result=result_from_text(row[5], row[12]),
         dead_reason=row[13],
+        clock=received.clock,
+        received_after=received.after,
+        received_before=received.before,
     )
 
 
@@ -142,6 +157,7 @@ def receipt_from_drafts(epoch: str, first_sequence: int, drafts: Sequence[EventD
                 received_at=draft.received_at,
                 id_reused=id_reused,
                 result=draft.result,
+                clock=draft.clock,
             )
             for n, draft in enumerate(drafts)
         ),
@@ -162,8 +178,9 @@ def receipt_from_rows(epoch: str, rows: Sequence[Row]) -> Receipt:
                 received_at=datetime.fromisoformat(received_at),
                 id_reused=bool(id_reused),
                 result=result_from_text(kind, result),
+                clock=ClockState.SYNCED if synced else ClockState.UNSYNCED,
             )
-            for sequence, submission_id, item, _, kind, received_at, _, id_reused, result in rows
+            for sequence, submission_id, item, _, kind, received_at, _, id_reused, result, synced in rows
         ),
     )
 

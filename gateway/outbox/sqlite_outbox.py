@@ -47,13 +47,16 @@ from gateway.outbox.rows import (
     command_from_row,
     event_from_row,
     receipt_from_rows,
+    received_from_row,
     rows_with_payload,
     tombstone_from_row,
 )
 from gateway.outbox.store import Store
+from gateway.outbox.time_requests import NoteOffset
 from gateway.outbox.writer import Writer
-from gateway.ports import Clock, Meter
+from gateway.ports import BootClock, Meter
 from gateway.settings import OutboxSettings
+from gateway.timekeeping.boots import BootBook, ClockOffset
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +72,7 @@ def open_outbox(
     data_dir: Path,
     *,
     settings: OutboxSettings,
-    clock: Clock,
+    clock: BootClock,
     meter: Meter,
     predecessor: tuple[str, int] | None = None,
 ) -> "SqliteOutbox":
@@ -81,7 +84,7 @@ def open_outbox(
     prepare_directory(data_dir)
     lock = DirectoryLock(data_dir)
     try:
-        store = open_store(data_dir, settings=settings, now=clock.now(), predecessor=predecessor)
+        store = open_store(data_dir, settings=settings, clock=clock, predecessor=predecessor)
     except BaseException:
         lock.release()
         raise
@@ -92,7 +95,7 @@ class SqliteOutbox:
     """EventStore, PendingQueue, CommitSignal, CommandStore and EventReader on one file."""
 
     def __init__(
-        self, store: Store, *, lock: DirectoryLock, settings: OutboxSettings, clock: Clock, meter: Meter
+        self, store: Store, *, lock: DirectoryLock, settings: OutboxSettings, clock: BootClock, meter: Meter
     ) -> None:
         self._store = store
         self._epoch = store.epoch
@@ -170,7 +173,7 @@ class SqliteOutbox:
         return await self._reader.rows(
             self._queries.select_pending,
             (after_sequence, limit),
-            lambda rows: tuple(event_from_row(self._epoch.epoch, row) for row in rows),
+            lambda rows: tuple(event_from_row(self._epoch.epoch, row, self._store.book) for row in rows),
         )
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
@@ -190,7 +193,7 @@ class SqliteOutbox:
 
     async def state(self) -> OutboxState:
         """Return the figures, from memory but for the oldest pending event; the gauges get them too."""
-        oldest = await self._reader.rows(self._queries.select_oldest_pending, (), _first_time)
+        oldest = await self._reader.rows(self._queries.select_oldest_pending, (), self._first_time)
         ledger = self._store.ledger
         self._show(ledger)
         return OutboxState(
@@ -218,7 +221,7 @@ class SqliteOutbox:
         return await self._reader.rows(
             self._queries.find_item,
             {"device_id": device_id, "item_id": item_id, "array_id": array_id, "item": item},
-            lambda rows: event_from_row(self._epoch.epoch, rows[0]) if rows else None,
+            lambda rows: event_from_row(self._epoch.epoch, rows[0], self._store.book) if rows else None,
         )
 
     async def store_command(self, command: Command) -> bool:
@@ -234,6 +237,17 @@ class SqliteOutbox:
     async def settle_command(self, command_id: str, outcome: CommandState, detail: str) -> None:
         """Return when the outcome is on disk."""
         await self._writer.submit(SettleCommand(command_id=command_id, outcome=outcome, detail=detail))
+
+    # --- for the clock --------------------------------------------------------------------------------
+
+    @property
+    def book(self) -> BootBook:
+        """The starts of the machine, as they are on disk."""
+        return self._store.book
+
+    async def note_offset(self, offset: ClockOffset) -> None:
+        """Return when the offset of this start of the machine is on disk: what is read from now on has times by it."""
+        await self._writer.submit(NoteOffset(offset=offset))
 
     # --- for the operator and the composition root ----------------------------------------------------
 
@@ -261,6 +275,9 @@ class SqliteOutbox:
         """Return whether this payload was being worked on at two crashes or more."""
         return self._crashes.get(payload_sha256, 0) >= POISON_CRASHES
 
+    def _first_time(self, rows: list[Row]) -> datetime | None:
+        return received_from_row(rows[0][0], rows[0][1:], self._store.book).at if rows else None
+
     def _show(self, ledger: Ledger) -> None:
         for state, count in (
             (EventState.PENDING, ledger.pending),
@@ -270,10 +287,6 @@ class SqliteOutbox:
             self._meter.level("gateway_outbox_events", count, state=state)
         self._meter.level("gateway_outbox_bytes", ledger.bytes_used)
         self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high)
-
-
-def _first_time(rows: list[Row]) -> datetime | None:
-    return datetime.fromisoformat(rows[0][0]) if rows else None
 
 
 def _numbers(rows: list[Row]) -> tuple[int, ...]:

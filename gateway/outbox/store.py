@@ -17,11 +17,14 @@ import structlog
 from gateway import failpoints
 from gateway.errors import DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
 from gateway.messages import Epoch
+from gateway.outbox.boot_rows import forget_old_boots, load_book, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
 from gateway.outbox.ledger import Ledger, load_epoch, load_ledger
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
 from gateway.outbox.transaction import Caps, Transaction
+from gateway.ports import BootClock
+from gateway.timekeeping.boots import BootBook
 
 log = structlog.get_logger(__name__)
 
@@ -47,16 +50,28 @@ class Committed:
 class Store:
     """Owns the writing connection. ``connect`` opens another one to the same file, or raises OutboxUnusable."""
 
-    def __init__(self, path: Path, *, connect: Callable[[], sqlite3.Connection], queries: Queries, caps: Caps) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        connect: Callable[[], sqlite3.Connection],
+        queries: Queries,
+        caps: Caps,
+        clock: BootClock,
+    ) -> None:
         self.path = path
         self.queries = queries
         self._connect = connect
         self._caps = caps
+        self._clock = clock
         self._reopened = False
+        self._boot_noted = False  # with the first commit: a full file must open all the same
         connection = connect()
         try:
             self.ledger: Ledger = load_ledger(connection, queries)
             self.epoch: Epoch = load_epoch(connection, queries)
+            now_s = clock.reading().boottime_s
+            self.book: BootBook = load_book(connection, queries, boot_id=clock.boot_id, boottime_s=now_s)
             self.crashes: Mapping[str, int] = dict(connection.execute(queries.select_crash_suspects).fetchall())
         except sqlite3.Error as error:
             connection.close()
@@ -117,9 +132,12 @@ class Store:
             epoch=self.epoch.epoch,
             caps=self._caps,
             ledger=replace(self.ledger),
+            book=self.book,
+            boottime_s=self._clock.reading().boottime_s,
         )
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._note_boot(transaction)
             outcomes = [apply(request, transaction) for request in requests]
             for kind in kinds:
                 failpoints.reached(f"outbox_before_{kind}")
@@ -131,10 +149,17 @@ class Store:
             failpoints.reached(f"outbox_after_{kind}")
         return self._committed(transaction, outcomes)
 
+    def _note_boot(self, transaction: Transaction) -> None:
+        if not self._boot_noted:
+            save_boots(transaction.connection, self.queries, [transaction.book.current])
+            forget_old_boots(transaction.connection, self.queries, transaction.book)
+
     def _committed(self, transaction: Transaction, outcomes: Sequence[object]) -> Committed:
         with contextlib.suppress(sqlite3.Error):  # the group is on disk: failing to measure must not deny it
             transaction.ledger.measure(transaction.connection)
         self.ledger = transaction.ledger
+        self.book = transaction.book
+        self._boot_noted = True
         work_added = transaction.work_added or self._reopened
         self._reopened = False
         return Committed(outcomes=outcomes, work_added=work_added, pruned=transaction.pruned)
@@ -184,7 +209,7 @@ def _apply(request: Request[Any], transaction: Transaction) -> object:
 
 def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> object:
     connection = transaction.connection
-    before = replace(transaction.ledger), transaction.work_added, transaction.pruned
+    before = replace(transaction.ledger), transaction.work_added, transaction.pruned, transaction.book
     connection.execute("SAVEPOINT request")
     try:
         outcome = _apply(request, transaction)
@@ -192,7 +217,7 @@ def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> obje
         if is_disk_trouble(error) or is_damage(error):
             raise
         connection.execute("ROLLBACK TO request")
-        transaction.ledger, transaction.work_added, transaction.pruned = before
+        transaction.ledger, transaction.work_added, transaction.pruned, transaction.book = before
         outcome = RequestInvalid(f"can't be stored: {error}") if isinstance(error, UnicodeEncodeError) else error
     connection.execute("RELEASE request")
     return outcome

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gateway.outbox.ledger import Ledger
 from gateway.outbox.queries import Queries
+from gateway.timekeeping.boots import BootBook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,26 @@ class Caps:
 
 @dataclass(slots=True, kw_only=True)
 class Transaction:
-    """One BEGIN IMMEDIATE. ``ledger`` is a working copy; ``work_added`` says that something became pending."""
+    """One BEGIN IMMEDIATE. ``ledger`` is a working copy; ``work_added`` says that something became pending.
+
+    ``boottime_s`` is when it began; keeping times are ages (gateway/timekeeping/boots.py), never wall times.
+    """
 
     connection: sqlite3.Connection
     queries: Queries
     epoch: str
     caps: Caps
     ledger: Ledger
+    book: BootBook
+    boottime_s: float
     work_added: bool = False
     pruned: int = 0  # delivered events removed, for the metric
+
+    @property
+    def age_s(self) -> float:
+        """The age now: what is stored of the moment at which something was delivered or pruned."""
+        return self.book.age_s(self.boottime_s)
+
+    def cutoff_s(self, older_than_s: float) -> float:
+        """Return the age at or below which things are at least ``older_than_s`` old."""
+        return self.book.cutoff_s(older_than_s, boottime_s=self.boottime_s)

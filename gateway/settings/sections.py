@@ -254,6 +254,17 @@ class AdminSettings(Section):
     )
 
 
+class ClockSettings(Section):
+    """When the machine's wall clock is believed: events say so, and quiet hours and daily budgets hang on it."""
+
+    trust: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="auto: once the system says that it was synchronised (NTP), until it jumps. always: as it stands, "
+        "for a site with a battery-backed clock and no time server. never: not at all. A time before this software was "
+        "made is never believed.",
+    )
+
+
 class OutboxSettings(Section):
     """What is on disk: events that wait for the cloud, and those kept for local reading. Full means refuse (503)."""
 
@@ -400,6 +411,7 @@ class Settings(Section):
     ble: BleSettings = BleSettings()
     devices: DevicesSettings = DevicesSettings()
     admin: AdminSettings = AdminSettings()
+    clock: ClockSettings = ClockSettings()
     outbox: OutboxSettings = OutboxSettings()
     cloud: CloudSettings = CloudSettings()
 

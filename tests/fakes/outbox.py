@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from gateway.errors import DiskUnavailable, OutboxFull, SubmissionIdReused
 from gateway.messages import (
+    ClockState,
     Command,
     CommittedItem,
     Delivery,
@@ -190,6 +191,7 @@ class MemoryOutbox:
             payload_bytes=draft.payload_bytes,
             id_reused=id_reused,
             result=draft.result,
+            clock=draft.clock,
         )
         self.events[event.sequence] = event
         return event
@@ -241,6 +243,7 @@ def _receipt(events: Sequence[Event], *, duplicate: bool) -> Receipt:
                 received_at=e.received_at,
                 id_reused=e.id_reused,
                 result=e.result,
+                clock=e.clock,
             )
             for e in events
         ),
@@ -260,6 +263,8 @@ def draft(  # every field with a default: tests name what they are about
     on_id_reuse: IdReuse = IdReuse.NEW_EVENT,
     received_at: datetime = SOME_TIME,
     delivery: Delivery | None = None,
+    boottime_s: float | None = None,
+    clock: ClockState = ClockState.UNSYNCED,
 ) -> EventDraft:
     """Return a draft of a reading."""
 
@@ -275,4 +280,6 @@ def draft(  # every field with a default: tests name what they are about
         result=Reading(values_json=values_json),
         on_id_reuse=on_id_reuse,
         delivery=delivery,
+        boottime_s=boottime_s,
+        clock=clock,
     )

@@ -6,17 +6,20 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gateway.messages import ClockReading
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
 from gateway.settings import OutboxSettings
 from tests.fakes.outbox import SOME_TIME
 
 
 class StillClock:
-    """Moves only when told to: the writer never prunes by itself."""
+    """A BootClock that moves only when told to: the writer never prunes by itself."""
 
     def __init__(self) -> None:
+        self.boot_id = "boot-1"
         self.wall = SOME_TIME
         self.seconds = 0.0
+        self.boottime_s = 100.0
 
     def now(self) -> datetime:
         return self.wall
@@ -24,10 +27,24 @@ class StillClock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def reading(self) -> ClockReading:
+        return ClockReading(wall=self.wall, boottime_s=self.boottime_s)
+
     def advance(self, step: timedelta, *, seconds: float = 0.0) -> None:
-        """Move the wall clock; the monotonic one only by ``seconds``."""
+        """Let time pass; the monotonic clock, by which the writer prunes, moves only by ``seconds``."""
         self.wall += step
+        self.boottime_s += step.total_seconds()
         self.seconds += seconds
+
+    def jump(self, step: timedelta) -> None:
+        """Set the wall clock."""
+        self.wall += step
+
+    def reboot(self, *, off: timedelta = timedelta(), wall: datetime | None = None) -> None:
+        """Start the machine anew after ``off`` without power; ``wall``: what a board without a clock then thinks."""
+        self.boot_id = f"boot-{int(self.boot_id.rpartition('-')[2]) + 1}"
+        self.boottime_s = 1.0
+        self.wall = self.wall + off if wall is None else wall
 
 
 class KeptMeter:

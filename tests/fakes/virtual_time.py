@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
+from gateway.messages import ClockReading
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -67,7 +69,9 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualClock:
-    """The Clock of a virtual loop."""
+    """The BootClock of a virtual loop."""
+
+    boot_id = "boot-1"
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -77,6 +81,9 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         return self._loop.time()
+
+    def reading(self) -> ClockReading:
+        return ClockReading(wall=self.now(), boottime_s=self.monotonic())
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:

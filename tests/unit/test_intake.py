@@ -21,7 +21,17 @@ from gateway.errors import (
     SubmitTimeout,
 )
 from gateway.intake import STORE_PROBE_S, GatewayIntake, IntakeLimits
-from gateway.messages import Delivery, IdReuse, Image, Reading, Readings, Submission, Transport
+from gateway.messages import (
+    ClockReading,
+    Delivery,
+    IdReuse,
+    Image,
+    Reading,
+    Readings,
+    Stamp,
+    Submission,
+    Transport,
+)
 from gateway.metrics import Metrics
 from tests.fakes.classifier import FakeClassifier
 from tests.fakes.outbox import MemoryOutbox
@@ -30,12 +40,19 @@ from tests.fakes.outbox import MemoryOutbox
 class HandClock:
     def __init__(self) -> None:
         self.seconds = 100.0
+        self.is_synced = True
 
     def now(self) -> datetime:
         return datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
     def monotonic(self) -> float:
         return self.seconds
+
+    def stamp(self) -> Stamp:
+        return Stamp(reading=ClockReading(wall=self.now(), boottime_s=self.seconds), is_synced=self.is_synced)
+
+    def wall_clock_trusted(self) -> bool:
+        return self.is_synced
 
 
 class SpyJournal:
@@ -72,6 +89,7 @@ class Desk:
             is_poison=is_poison,
             mint_id=lambda: f"minted-{next(ids)}",
             clock=self.clock,
+            timekeeper=self.clock,
             meter=self.metrics,
         )
         self.intake.open()
