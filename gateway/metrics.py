@@ -58,6 +58,10 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
     "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
     "gateway_outbox_pruned_total": Declaration("counter", "Delivered events removed after their keeping time"),
+    "gateway_outbox_written_bytes_total": Declaration(
+        "counter", "Bytes that the outbox caused to be written to its disk (what wears a flash card)"
+    ),
+    "gateway_outbox_sync_seconds": Declaration("gauge", "What a sync of the disk takes, averaged over recent commits"),
     "gateway_clock_trusted": Declaration("gauge", "1 while the wall clock is believed (clock.trust)"),
     "gateway_clock_jumps_total": Declaration("counter", "Times that the wall clock jumped"),
     "gateway_cloud_connected": Declaration("gauge", "1 while the hub has an accepted session with us"),

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from gateway.outbox.queries import Queries
-from gateway.timekeeping.boots import BOOTS_KEPT_MAX, Boot, BootBook, ClockOffset, ClockSource, opened
+from gateway.timekeeping.boots import BOOTS_KEPT_MAX, Boot, BootBook, ClockOffset, ClockSource
 
 
 def load_boots(connection: sqlite3.Connection, queries: Queries) -> tuple[Boot, ...]:
@@ -30,11 +30,6 @@ def load_boots(connection: sqlite3.Connection, queries: Queries) -> tuple[Boot, 
         )
         for number, boot_id, powered_before_s, last_s, off_before_s in connection.execute(queries.select_boots)
     )
-
-
-def load_book(connection: sqlite3.Connection, queries: Queries, *, boot_id: str, boottime_s: float) -> BootBook:
-    """Return the book for the running start of the machine, which is written with the first commit."""
-    return opened(load_boots(connection, queries), boot_id=boot_id, boottime_s=boottime_s)
 
 
 def save_boots(connection: sqlite3.Connection, queries: Queries, boots: Iterable[Boot]) -> None:

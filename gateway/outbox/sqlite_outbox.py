@@ -53,6 +53,7 @@ from gateway.outbox.rows import (
 )
 from gateway.outbox.store import Store
 from gateway.outbox.time_requests import NoteOffset
+from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.outbox.writer import Writer
 from gateway.ports import BootClock, Meter
 from gateway.settings import OutboxSettings
@@ -110,6 +111,8 @@ class SqliteOutbox:
         self._work = asyncio.Event()
         if store.ledger.pending or store.ledger.tombstones_pending:
             self._work.set()
+        self._written_before = store.written_bytes
+        self._first_sequence = store.ledger.sequence_high
         self._reader = Reader(store.path)
         self._writer = Writer(
             store,
@@ -248,6 +251,16 @@ class SqliteOutbox:
     async def note_offset(self, offset: ClockOffset) -> None:
         """Return when the offset of this start of the machine is on disk: what is read from now on has times by it."""
         await self._writer.submit(NoteOffset(offset=offset))
+
+    @property
+    def flash_wear(self) -> FlashWear:
+        """How much was written to the disk for this file."""
+        return flash_wear(
+            before=self._written_before,
+            since_start=self._writer.written_bytes,
+            age_s=self.book.age_s(self._clock.reading().boottime_s),
+            events_since_start=self._store.ledger.sequence_high - self._first_sequence,
+        )
 
     # --- for the operator and the composition root ----------------------------------------------------
 

@@ -17,14 +17,14 @@ import structlog
 from gateway import failpoints
 from gateway.errors import DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
 from gateway.messages import Epoch
-from gateway.outbox.boot_rows import forget_old_boots, load_book, save_boots
+from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
 from gateway.outbox.ledger import Ledger, load_epoch, load_ledger
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
 from gateway.outbox.transaction import Caps, Transaction
 from gateway.ports import BootClock
-from gateway.timekeeping.boots import BootBook
+from gateway.timekeeping.boots import BootBook, opened
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,7 @@ class Committed:
     outcomes: Sequence[object]
     work_added: bool
     pruned: int
+    sync_s: float  # what COMMIT took: writing the WAL and its sync
 
 
 class Store:
@@ -65,18 +66,21 @@ class Store:
         self._caps = caps
         self._clock = clock
         self._reopened = False
-        self._boot_noted = False  # with the first commit: a full file must open all the same
         connection = connect()
         try:
             self.ledger: Ledger = load_ledger(connection, queries)
             self.epoch: Epoch = load_epoch(connection, queries)
             now_s = clock.reading().boottime_s
-            self.book: BootBook = load_book(connection, queries, boot_id=clock.boot_id, boottime_s=now_s)
+            boots = load_boots(connection, queries)
+            self.book: BootBook = opened(boots, boot_id=clock.boot_id, boottime_s=now_s)
+            (self.written_bytes,) = connection.execute(queries.select_written_bytes).fetchone()
             self.crashes: Mapping[str, int] = dict(connection.execute(queries.select_crash_suspects).fetchall())
         except sqlite3.Error as error:
             connection.close()
             raise unusable(path, error) from error
         self._connection: sqlite3.Connection | None = connection
+        # A new boot goes to disk with the first commit: a full file must open all the same.
+        self._boot_noted = any(boot.number == self.book.current.number for boot in boots)
 
     def transact(self, requests: Sequence[Request[Any]]) -> Committed:
         """Return when the requests are on disk. Raises DiskUnavailable (then none is), OutboxUnusable (damage)."""
@@ -141,20 +145,22 @@ class Store:
             outcomes = [apply(request, transaction) for request in requests]
             for kind in kinds:
                 failpoints.reached(f"outbox_before_{kind}")
+            began_s = self._clock.monotonic()
             connection.execute("COMMIT")
+            sync_s = self._clock.monotonic() - began_s
         except BaseException as error:
             self._discard(error)
             raise
         for kind in kinds:
             failpoints.reached(f"outbox_after_{kind}")
-        return self._committed(transaction, outcomes)
+        return self._committed(transaction, outcomes, sync_s)
 
     def _note_boot(self, transaction: Transaction) -> None:
         if not self._boot_noted:
             save_boots(transaction.connection, self.queries, [transaction.book.current])
             forget_old_boots(transaction.connection, self.queries, transaction.book)
 
-    def _committed(self, transaction: Transaction, outcomes: Sequence[object]) -> Committed:
+    def _committed(self, transaction: Transaction, outcomes: Sequence[object], sync_s: float) -> Committed:
         with contextlib.suppress(sqlite3.Error):  # the group is on disk: failing to measure must not deny it
             transaction.ledger.measure(transaction.connection)
         self.ledger = transaction.ledger
@@ -162,7 +168,7 @@ class Store:
         self._boot_noted = True
         work_added = transaction.work_added or self._reopened
         self._reopened = False
-        return Committed(outcomes=outcomes, work_added=work_added, pruned=transaction.pruned)
+        return Committed(outcomes=outcomes, work_added=work_added, pruned=transaction.pruned, sync_s=sync_s)
 
     def _discard(self, error: BaseException) -> None:
         """Roll back. After an I/O error the descriptors may be dead for ever (a card put back): let them go."""
