@@ -50,6 +50,7 @@ def image_receipt(receipt: Receipt) -> Document:
         "epoch": item.epoch,
         "duplicate": receipt.duplicate,
         "received_at": _utc(item.received_at),
+        "clock": item.clock.value,
         **_classification_fields(_classification(item.result)),
     }
 
@@ -64,6 +65,7 @@ def readings_receipt(receipt: Receipt) -> Document:
         "epoch": first.epoch,
         "duplicate": receipt.duplicate,
         "received_at": _utc(first.received_at),
+        "clock": first.clock.value,
         "items": [{"id": item.item_id, "sequence": item.sequence} for item in receipt.items],
     }
 
@@ -81,6 +83,7 @@ def event(found: Event) -> Document:
         "dead_reason": found.dead_reason,
         "transport": found.transport.value,
         "received_at": _utc(found.received_at),
+        "clock": found.clock.value,
         "captured_at": None if found.captured_at is None else _utc(found.captured_at),
         "payload_sha256": found.payload_sha256,
         "payload_bytes": found.payload_bytes,

@@ -191,6 +191,7 @@ def components() -> Json:
         "epoch": _TEXT,
         "duplicate": {"type": "boolean"},
         "received_at": _TIME,
+        "clock": {"type": "string", "enum": ["synced", "unsynced"]},
     }
     custom_vision_prediction = {
         "boundingBox": {"type": "object", "nullable": True},
@@ -325,6 +326,7 @@ def _event(classification: Json) -> Json:
         "dead_reason": _TEXT | {"nullable": True},
         "transport": _TEXT,
         "received_at": _TIME,
+        "clock": {"type": "string", "enum": ["synced", "corrected", "unsynced"]},
         "captured_at": _TIME | {"nullable": True},
         "payload_sha256": _TEXT,
         "payload_bytes": _COUNT,

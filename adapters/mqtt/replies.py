@@ -28,6 +28,7 @@ def accepted(receipt: Receipt, *, topic: str) -> bytes:
         "epoch": first.epoch,
         "duplicate": receipt.duplicate,
         "received_at": _utc(first.received_at),
+        "clock": first.clock.value,
     }
     if isinstance(first.result, Classification):
         document |= _predictions(first.result)

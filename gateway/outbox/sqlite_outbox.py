@@ -57,6 +57,7 @@ from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.outbox.writer import Writer
 from gateway.ports import BootClock, Meter
 from gateway.settings import OutboxSettings
+from gateway.timekeeping.age import PoweredAge
 from gateway.timekeeping.boots import BootBook, ClockOffset
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,7 @@ class SqliteOutbox:
         self._work = asyncio.Event()
         if store.ledger.pending or store.ledger.tombstones_pending:
             self._work.set()
+        self.age = PoweredAge(clock=clock, book=lambda: store.book)
         self._written_before = store.written_bytes
         self._first_sequence = store.ledger.sequence_high
         self._reader = Reader(store.path)
@@ -258,7 +260,7 @@ class SqliteOutbox:
         return flash_wear(
             before=self._written_before,
             since_start=self._writer.written_bytes,
-            age_s=self.book.age_s(self._clock.reading().boottime_s),
+            age_s=self.age.age_s(),
             events_since_start=self._store.ledger.sequence_high - self._first_sequence,
         )
 

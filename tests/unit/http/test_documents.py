@@ -32,6 +32,7 @@ def test_image_receipt_says_which_model_spoke_and_how_long_it_took() -> None:
     document = documents.image_receipt(RECEIPT)
     assert document["sequence"] == 7
     assert document["received_at"] == "2026-05-04T08:30:00.123456Z"
+    assert document["clock"] == "unsynced"
     assert document["model"] == {
         "name": "fruit",
         "model_sha256": "a" * 64,

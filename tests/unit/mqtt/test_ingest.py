@@ -95,6 +95,7 @@ async def test_a_picture_is_submitted_and_its_receipt_told_on_the_results_topic(
         "epoch": outcome.receipt.items[0].epoch,
         "duplicate": False,
         "received_at": "2026-05-04T08:30:00.123456Z",
+        "clock": "unsynced",
         "predictions": [{"label": "ripe", "probability": 0.99956155}, {"label": "unripe", "probability": 0.00043845}],
     }
 

@@ -232,21 +232,17 @@ async def test_time_without_power_counts_between_two_synchronised_boots(tmp_path
 # --- the age in the file ------------------------------------------------------------------------------
 
 
-def age_s(outbox: SqliteOutbox, clock: StillClock) -> float:
-    return outbox.book.age_s(clock.reading().boottime_s)
-
-
 async def test_age_goes_on_over_restarts_and_starts_of_the_machine(tmp_path: Path) -> None:
     clock = StillClock()
     async with opened(tmp_path, clock=clock) as outbox:
-        assert age_s(outbox, clock) == 0
+        assert outbox.age.age_s() == 0
         clock.advance(timedelta(hours=5))
     clock.advance(timedelta(hours=1))
     async with opened(tmp_path, clock=clock) as outbox:
-        assert age_s(outbox, clock) == 6 * 3600
+        assert outbox.age.age_s() == 6 * 3600
     clock.reboot(off=timedelta(days=9))
     async with opened(tmp_path, clock=clock) as outbox:
-        assert age_s(outbox, clock) == 6 * 3600 + 1
+        assert outbox.age.age_s() == 6 * 3600 + 1
 
 
 async def test_a_power_cut_costs_at_most_the_age_since_the_last_event(tmp_path: Path) -> None:
@@ -258,7 +254,7 @@ async def test_a_power_cut_costs_at_most_the_age_since_the_last_event(tmp_path: 
         _copy(tmp_path / "data", tmp_path / "after the cut")
     clock.reboot()
     async with opened(tmp_path / "after the cut", clock=clock) as outbox:
-        assert age_s(outbox, clock) == 5 * 3600 + 1
+        assert outbox.age.age_s() == 5 * 3600 + 1
 
 
 async def test_without_events_a_power_cut_costs_at_most_the_slow_timer(tmp_path: Path) -> None:
@@ -274,7 +270,7 @@ async def test_without_events_a_power_cut_costs_at_most_the_slow_timer(tmp_path:
         _copy(tmp_path / "data", tmp_path / "after the cut")
     clock.reboot()
     async with opened(tmp_path / "after the cut", clock=clock) as outbox:
-        assert age_s(outbox, clock) == 3 * KEEP_TIME_EVERY_S + 1
+        assert outbox.age.age_s() == 3 * KEEP_TIME_EVERY_S + 1
     assert KEEP_TIME_EVERY_S + PRUNE_EVERY_S <= 1000  # what DELIVERY states
 
 
