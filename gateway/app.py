@@ -17,7 +17,7 @@ import structlog
 import uuid6
 
 from adapters import AdapterParts, build_adapters, build_admin_face
-from gateway import __released__, __version__
+from gateway import RELEASED_AT, __version__
 from gateway.clock import SystemClock
 from gateway.cloud.child_link import AzureIotHubLink
 from gateway.command_desk import CommandDesk
@@ -144,7 +144,7 @@ class App:
         return ClockWatch(
             clock=self.clock,
             evidence=KernelClock().evidence,
-            doctrine=Doctrine(mode=mode, not_before=datetime.fromisoformat(f"{__released__}T00:00:00+00:00")),
+            doctrine=Doctrine(mode=mode, not_before=RELEASED_AT),
             believed=known[-1] if known else None,
             keeper=self.outbox,
             meter=self.metrics,
@@ -261,7 +261,7 @@ class App:
             reader=self.outbox,
             readiness=self.health,
             meter=self.metrics,
-            clock=self.clock,
+            clock=self.clock_watch,
             version=__version__,
             model_name=self.classifier.model.name,
             labels=self.classifier.description.labels,

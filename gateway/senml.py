@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from gateway import RELEASED_AT
 from gateway.errors import ReadingInvalid
 
 SENML_TYPE = "application/senml+json"
@@ -97,4 +98,8 @@ def _sum(base: float, own: float, index: int) -> float:
 
 
 def _absolute(time_s: float, now: datetime) -> float:
-    return round(now.timestamp() + time_s, 6) if time_s < RELATIVE_TIME_BELOW_S else time_s
+    if time_s >= RELATIVE_TIME_BELOW_S or now < RELEASED_AT:
+        # A clock in the past would make absolute times of it that are below 2^28 again, or plainly wrong. Relative to
+        # the event's own time, which is set right later, it stays true.
+        return time_s
+    return round(now.timestamp() + time_s, 6)

@@ -8,10 +8,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-# Older than the SDK release we ship with: a clock that says less is wrong.
-CLOCK_FLOOR = datetime(2024, 1, 1, tzinfo=UTC)
+from gateway import RELEASED_AT
 
 _CLOCK = (
     "this machine's clock is wrong (it says {now:%Y-%m-%d %H:%M} UTC): mend NTP, or set the clock; certificates and "
@@ -86,7 +85,7 @@ _SYSTEM_ERRORS: tuple[tuple[type[OSError], str, str], ...] = (
 def _certificate(error: ssl.SSLCertVerificationError, now: datetime) -> Diagnosis:
     said = error.verify_message or _words(error)
     # X509_V_ERR_CERT_NOT_YET_VALID: the hub's certificate is from our future. (Expired may be the hub's fault.)
-    if "not yet valid" in said or now < CLOCK_FLOOR:
+    if "not yet valid" in said or now < RELEASED_AT:
         return Diagnosis(reason="clock_wrong", detail=_CLOCK.format(now=now))
     return Diagnosis(
         reason="certificate_refused",
@@ -95,7 +94,7 @@ def _certificate(error: ssl.SSLCertVerificationError, now: datetime) -> Diagnosi
 
 
 def _credentials(now: datetime) -> Diagnosis:
-    if now < CLOCK_FLOOR:
+    if now < RELEASED_AT:
         return Diagnosis(reason="clock_wrong", detail=_CLOCK.format(now=now))
     return Diagnosis(reason="credentials_refused", detail=_CREDENTIALS.format(now=now))
 

@@ -41,6 +41,10 @@ class ClockOffset:
     offset_s: float
     source: ClockSource
 
+    def time_at(self, boottime_s: float) -> datetime:
+        """Return the true time at ``boottime_s`` of this boot."""
+        return _moment(self.offset_s + boottime_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
@@ -116,7 +120,7 @@ class BootBook:
             return ReceivedTime(at=wall, clock=ClockState.UNSYNCED)
         offset = known.offset_at(boottime_s)
         if offset is not None:
-            return ReceivedTime(at=_moment(offset.offset_s + boottime_s), clock=ClockState.CORRECTED)
+            return ReceivedTime(at=offset.time_at(boottime_s), clock=ClockState.CORRECTED)
         bounds = self._bounds[known.number]
         return ReceivedTime(
             at=wall,

@@ -16,7 +16,7 @@ from gateway.errors import DiskUnavailable
 from gateway.messages import Stamp
 from gateway.ports import BootClock, Meter
 from gateway.timekeeping.boots import ClockOffset
-from gateway.timekeeping.trust import ClockEvent, Doctrine, Evidence, WallTrust
+from gateway.timekeeping.trust import ClockEvent, Doctrine, Evidence, TrustMode, WallTrust
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,10 @@ class ClockStatus:
 
 
 class ClockWatch:
-    """A Timekeeper. ``await look()`` once before stamps are wanted, then ``run()``."""
+    """A Timekeeper, and a Clock with the best time that is known.
+
+    ``await look()`` once before stamps are wanted, then ``run()``.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,17 @@ class ClockWatch:
         """Return the time now, and whether the wall clock can be believed."""
         reading = self._clock.reading()
         return Stamp(reading=reading, is_synced=self._trust.believes(reading))
+
+    def now(self) -> datetime:
+        """Return the best that is known of the time: by the wall clock, or by what it was before it jumped."""
+        reading, trust = self._clock.reading(), self._trust
+        if trust.believed is None or trust.doctrine.mode is TrustMode.NEVER or trust.believes(reading):
+            return reading.wall
+        return trust.believed.time_at(reading.boottime_s)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return self._clock.monotonic()
 
     def wall_clock_trusted(self) -> bool:
         """Return whether the wall clock is right now."""

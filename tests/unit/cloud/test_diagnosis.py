@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cloud.diagnosis import diagnose
 
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
+NOW = datetime(2026, 12, 2, tzinfo=UTC)
 NAMED: dict[str, type[Exception]] = {
     name: type(name, (Exception,), {})
     for name in ("ClientError", "CredentialError", "ConnectionFailedError", "OperationTimeout", "OperationCancelled")

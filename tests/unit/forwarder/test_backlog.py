@@ -8,6 +8,7 @@ from gateway.forwarding.backlog import PAGE_EVENTS, Backlog
 from gateway.forwarding.batch import Batch
 from gateway.messages import (
     Classification,
+    ClockState,
     CloudMessage,
     Event,
     Kind,
@@ -179,3 +180,21 @@ async def test_what_is_found_at_first_has_waited_long_enough() -> None:
     await reader.commit(1)
     await reader.fill()
     assert reader.backlog.waiting_since_s == 5
+
+
+@in_virtual_time
+async def test_page_that_was_read_before_a_new_start_is_not_used() -> None:
+    class Slow(MemoryOutbox):
+        async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
+            page = await super().pending(after_sequence=after_sequence, limit=limit)
+            await asyncio.sleep(1)
+            return page
+
+    reader = Reader(Slow())
+    await reader.commit(3)
+    filling = asyncio.create_task(reader.fill())
+    await asyncio.sleep(0.5)
+    reader.outbox.events = {s: replace(e, clock=ClockState.CORRECTED) for s, e in reader.outbox.events.items()}
+    reader.backlog.start_over(())
+    assert await filling == [1, 2, 3]
+    assert all(b'"clock":"corrected"' in event.item for event in reader.backlog.waiting.values())

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import structlog
 
 from gateway.cloud.envelope import message_bytes
-from gateway.messages import EventState
+from gateway.messages import ClockState, EventState
 from tests.fakes.lossy_cloud import Weather
 from tests.fakes.virtual_time import in_virtual_time
 from tests.unit.forwarder.rig import Rig
@@ -234,3 +235,23 @@ async def test_drained_backlog_is_one_line_in_the_log_whatever_its_length() -> N
     events = [line["event"] for line in lines if line["log_level"] != "debug"]
     assert events == ["cloud_connected", "cloud_backlog_drained"]
     assert lines[-1]["events"] == 300
+
+
+@in_virtual_time
+async def test_what_waits_to_fill_a_batch_is_told_anew_when_the_clock_is_set() -> None:
+    rig = Rig(batch_wait_s=30)
+    async with rig.running():
+        await rig.commit(1)
+        await rig.until_delivered(1)  # what a new session finds does not wait
+        await rig.commit(2)
+        await asyncio.sleep(5)
+        rig.outbox.events = {s: replace(e, clock=ClockState.CORRECTED) for s, e in rig.outbox.events.items()}
+        rig.forwarder.reread()
+        await rig.until_delivered(3)
+    bodies = [arrival.body for arrival in rig.cloud.received]
+    assert [[item["clock"] for item in body["items"]] for body in bodies] == [["unsynced"], ["corrected", "corrected"]]
+
+
+@in_virtual_time
+async def test_reading_anew_before_the_first_run_does_nothing() -> None:
+    Rig().forwarder.reread()

@@ -8,7 +8,7 @@ from gateway.errors import ReadingInvalid
 from gateway.readings import parse_readings
 from gateway.senml import NAME_CHARS_MAX, SENML_TYPE
 
-NOW = datetime(2026, 5, 4, 8, 30, tzinfo=UTC)
+NOW = datetime(2026, 12, 4, 8, 30, tzinfo=UTC)
 
 
 def resolve(document: Any, content_type: str = "application/json") -> list[Any]:
@@ -39,6 +39,12 @@ def test_base_time_unit_value_and_sum_apply_until_replaced() -> None:
         {"n": "a:y", "u": "Cel", "t": 1_276_020_076, "v": 22},
         {"n": "b:z", "u": "V", "t": 1_276_020_076, "v": 23},
     ]
+
+
+def test_relative_times_stay_relative_while_the_clock_is_in_the_past() -> None:
+    text = json.dumps([{"n": "a", "t": -5, "v": 1}]).encode()
+    readings = parse_readings(text, content_type=SENML_TYPE, now=datetime(1970, 1, 2, tzinfo=UTC))
+    assert json.loads(readings.items[0].values_json)["t"] == -5
 
 
 def test_small_times_are_relative_to_now() -> None:

@@ -8,6 +8,7 @@ from gateway.timekeeping.trust import Doctrine, Evidence, TrustMode
 from gateway.timekeeping.watch import ClockWatch
 from tests.fakes.outbox_parts import KeptMeter, StillClock
 
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 RELEASED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -104,3 +105,15 @@ async def test_a_restart_goes_on_believing_what_this_boot_knew() -> None:
     after = Site(believed=before.noted[0])  # nine hours later the kernel vouches no more
     await after.watch.look()
     assert (after.watch.wall_clock_trusted(), after.noted) == (True, [])
+
+
+async def test_after_a_jump_the_best_time_is_what_the_clock_said_before() -> None:
+    site = Site()
+    site.clock.wall = datetime(1970, 1, 1, tzinfo=UTC)
+    assert site.watch.now() == site.clock.wall
+    site.clock.wall = NOW
+    site.is_synchronised = True
+    await site.watch.look()
+    site.clock.jump(timedelta(days=-300))
+    site.clock.advance(timedelta(seconds=5))
+    assert site.watch.now() == NOW + timedelta(seconds=5)
