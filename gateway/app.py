@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -327,6 +328,7 @@ class App:
             "adapters": {name: where or "not serving" for name, where in self.faces()},
             "uplink": self.uplink(),
             "clock": self.clock_status(),
+            "flash": asdict(self.outbox.flash_wear),
         }
 
     def faces(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The command line: ``gateway run | demo | check | classify | model | outbox | devices | config | simulate | version``.
+"""The command line: ``gateway run | demo | check | doctor | classify | model | outbox | devices | config | simulate``.
 
 Exit codes: 0 done; 1 the command found something wrong with its input; 2 a
 mistake in settings, arguments or the state of the site, told with its cure; 75
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.commands import classify, config, demo, devices, model, outbox, run, simulate
+from gateway.commands import classify, config, demo, devices, doctor, model, outbox, run, simulate
 from gateway.errors import DiskNotReady, OperatorError
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("check")(run.check)
+app.command("doctor")(doctor.doctor)
 app.command("classify")(classify.classify)
 app.command("demo")(demo.demo)
 app.add_typer(model.app, name="model")

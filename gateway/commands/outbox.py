@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -13,6 +14,7 @@ from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
 from gateway.errors import OperatorError
 from gateway.messages import Classification, Event, EventState, OutboxState
+from gateway.outbox.wear import FlashWear
 
 app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
 
@@ -23,12 +25,12 @@ LIST_DEFAULT = 20
 def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonOption = False) -> None:
     """Print counts, the uplink's state and what is waiting."""
     from gateway.control import ask_running_gateway
-    from gateway.outbox.inspection import read_state
+    from gateway.outbox.inspection import read_flash_wear, read_state
 
     data_dir = load(config, sets).gateway.data_dir
     state = read_state(data_dir)
     running = ask_running_gateway(data_dir, "status")
-    facts = _facts(state) | _uplink(running)
+    facts = _facts(state) | _flash(running, read_flash_wear(data_dir)) | _clock(running) | _uplink(running)
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -166,6 +168,18 @@ def _facts(state: OutboxState) -> dict[str, Any]:
         "bytes_used": state.bytes_used,
         "oldest_pending_received_at": None if oldest is None else oldest.isoformat(timespec="seconds"),
     }
+
+
+def _flash(running: Any, saved: FlashWear) -> dict[str, Any]:
+    """Return what was written to the disk: from the gateway that runs, else what it saved last."""
+    return asdict(saved) if running is None else dict(running["flash"])
+
+
+def _clock(running: Any) -> dict[str, Any]:
+    if running is None:
+        return {}
+    clock = running["clock"]
+    return {"clock": f"trusted ({clock['source']})" if clock["trusted"] else "not trusted: events are marked unsynced"}
 
 
 def _uplink(running: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
 from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row, result_text
 from gateway.outbox.schema import check_version, load_migrations
+from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.settings import OutboxSettings
 from gateway.timekeeping.boots import BootBook
 
@@ -74,6 +75,16 @@ def read_state(data_dir: Path) -> OutboxState:
             bytes_used=ledger.bytes_used,
             oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
         )
+
+
+def read_flash_wear(data_dir: Path) -> FlashWear:
+    """Return what was written for the file, as it was saved last: at a stop, or within a quarter of an hour."""
+    queries = load_queries()
+    with _reading(data_dir) as database:
+        (written,) = database.conn.execute(queries.select_written_bytes).fetchone()
+        boots = load_boots(database.conn, queries)
+    age_s = boots[-1].last_age_s if boots else 0.0
+    return flash_wear(before=written, since_start=0, age_s=age_s, events_since_start=0)
 
 
 def list_events(
