@@ -18,6 +18,8 @@ NAMES = (
     "mqtt_readings",
     "mqtt_connections",
     "ble_pictures",
+    "flash_wear",
+    "slow_card",
 )
 
 

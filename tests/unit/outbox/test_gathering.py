@@ -1,29 +1,13 @@
 """A commit waits for company only where syncs are slow and there is any."""
 
-import asyncio
-import time
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clock import SystemClock
 from gateway.outbox.gathering import GATHER_MAX_S, SLOW_SYNC_S, Pace
-from gateway.outbox.requests import Request
-from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
-from gateway.outbox.store import Committed, Store
-from gateway.settings import OutboxSettings
-from tests.fakes.outbox import draft
-from tests.fakes.outbox_parts import KeptMeter
-
-CARD_SYNC_S = 0.02
-DEVICES = 16
-ROUNDS = 12
+from tests.fakes.slow_card import CARD_SYNC_S, serve
 
 
 def after(pace: Pace, times: int, *, sync_s: float, group: int = 1, waiting: int = 0) -> Pace:
@@ -77,39 +61,8 @@ def test_a_crowd_that_is_gone_is_forgotten() -> None:
 # --- the writer ---------------------------------------------------------------------------------------
 
 
-class SlowCard(Store):
-    """A real store on a card that takes its time for a sync."""
-
-    sync_s = CARD_SYNC_S
-
-    def transact(self, requests: Sequence[Request[Any]]) -> Committed:
-        committed = super().transact(requests)
-        time.sleep(self.sync_s)
-        return replace(committed, sync_s=committed.sync_s + self.sync_s)
-
-
-async def commits_needed(data_dir: Path, monkeypatch: pytest.MonkeyPatch, *, store: type[Store], gathers: bool) -> int:
-    """Return in how many commits devices that send at once, and again when acknowledged, are served."""
-    monkeypatch.setattr("gateway.outbox.opening.Store", store)
-    if not gathers:
-        monkeypatch.setattr(Pace, "wait_s", lambda _self, _group: 0.0)
-    meter = KeptMeter()
-    outbox = open_outbox(data_dir, settings=OutboxSettings(), clock=SystemClock(), meter=meter)
-    outbox.start()
-    await asyncio.gather(*map(partial(_device, outbox), range(DEVICES)))
-    assert (await outbox.state()).pending == DEVICES * ROUNDS
-    await asyncio.to_thread(outbox.close)
-    return len(meter.observations["gateway_outbox_commit_group_size"])
-
-
-async def _device(outbox: SqliteOutbox, number: int) -> None:
-    for n in range(ROUNDS):
-        await outbox.commit([draft(f"{number}-{n}")])
-        await asyncio.sleep(0.001 * (number % 4))  # not all are equally quick
-
-
-async def test_a_slow_card_does_fewer_syncs_with_gathering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        without = await commits_needed(tmp_path / "without", patch, store=SlowCard, gathers=False)
-    gathered = await commits_needed(tmp_path / "with", monkeypatch, store=SlowCard, gathers=True)
-    assert gathered < 0.8 * without
+async def test_a_slow_card_does_fewer_syncs_with_gathering_and_serves_no_less(tmp_path: Path) -> None:
+    without = await serve(tmp_path / "without", devices=16, rounds=12, gathers=False)
+    gathered = await serve(tmp_path / "with", devices=16, rounds=12, gathers=True)
+    assert gathered.results == without.results == 16 * 12
+    assert gathered.syncs < 0.8 * without.syncs
