@@ -46,6 +46,7 @@ class MemoryOutbox:
         self.tombstones: dict[int, Tombstone] = {}  # undelivered
         self.delivered_tombstones: list[Tombstone] = []
         self.disk_fails = False
+        self.drafts: list[EventDraft] = []  # as they came
         self.rows_max = rows_max
         self.refusals_max = refusals_max
         self._epoch = Epoch(epoch=epoch, predecessor=None, predecessor_last_sequence=None)
@@ -80,6 +81,7 @@ class MemoryOutbox:
             raise SubmissionIdReused(f"device {head.device_id} used id {head.submission_id} before for other bytes")
         if len(self.events) + len(drafts) > self.rows_max:
             raise OutboxFull(f"the outbox holds {len(self.events)} events of {self.rows_max}")
+        self.drafts += drafts
         stored = [self._store(draft, id_reused=reused) for draft in drafts]
         if head.delivery is not None:
             self._deliveries[head.delivery.key] = (head.device_id, head.submission_id, head.payload_sha256)

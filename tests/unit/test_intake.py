@@ -23,6 +23,7 @@ from gateway.errors import (
 from gateway.intake import STORE_PROBE_S, GatewayIntake, IntakeLimits
 from gateway.messages import (
     ClockReading,
+    ClockState,
     Delivery,
     IdReuse,
     Image,
@@ -132,6 +133,22 @@ async def test_receipt_is_for_a_stored_event_with_the_payloads_hash() -> None:
     stored = desk.store.events[1]
     assert (stored.device_id, stored.submission_id, stored.payload_bytes) == ("cam-1", "minted-0", 4)
     assert stored.payload_sha256 == sha256(b"jpeg").hexdigest()
+
+
+@pytest.mark.parametrize(("is_synced", "clock"), [(True, ClockState.SYNCED), (False, ClockState.UNSYNCED)])
+async def test_event_is_stamped_when_it_comes_in_and_says_what_the_clock_was_worth(
+    is_synced: bool, clock: ClockState
+) -> None:
+    desk = Desk()
+    desk.clock.is_synced = is_synced
+    desk.classifier.hold = True
+    submitting = asyncio.create_task(desk.intake.submit(picture()))
+    await asyncio.sleep(0.01)
+    desk.clock.seconds += 20
+    desk.classifier.let_go.set()
+    receipt = await submitting
+    (draft,) = desk.store.drafts
+    assert (draft.boottime_s, draft.clock, receipt.items[0].clock) == (100.0, clock, clock)
 
 
 async def test_large_payload_is_hashed_the_same_off_the_loop() -> None:

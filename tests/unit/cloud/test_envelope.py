@@ -25,6 +25,7 @@ from gateway.cloud.envelope import (
 )
 from gateway.messages import (
     Classification,
+    ClockState,
     CloudMessage,
     Epoch,
     Event,
@@ -157,6 +158,21 @@ def test_times_are_rfc3339_in_utc_with_z() -> None:
     assert item["captured_at"] == "2026-06-30T23:00:00.000Z"
 
 
+@pytest.mark.parametrize("clock", list(ClockState))
+def test_each_item_says_what_its_time_is_worth(clock: ClockState) -> None:
+    item = body_of(event(clock=clock))["items"][0]
+    assert item["clock"] == clock.value
+    assert "received_between" not in item
+
+
+def test_an_unknown_time_is_told_with_its_bounds_where_there_are_any() -> None:
+    after, before = AT, AT + timedelta(hours=3)
+    both = body_of(event(received_after=after, received_before=before))["items"][0]
+    one = body_of(event(received_after=after))["items"][0]
+    assert both["received_between"] == ["2026-03-01T12:00:00.123Z", "2026-03-01T15:00:00.123Z"]
+    assert one["received_between"] == ["2026-03-01T12:00:00.123Z", None]
+
+
 def test_element_of_an_array_has_its_number_in_its_id() -> None:
     assert body_of(event(submission_id="a", item=3))["items"][0]["submission_id"] == "a/3"
 
@@ -199,8 +215,9 @@ def test_probability_that_is_no_number_is_not_encodable() -> None:
             event(),
             header=Header("g", replace(STATE, epoch=Epoch(epoch="b", predecessor="a", predecessor_last_sequence=None))),
         ),
+        message_of(event(received_after=AT)),
     ],
-    ids=["reading", "classification", "mixed", "tombstones", "predecessor"],
+    ids=["reading", "classification", "mixed", "tombstones", "predecessor", "bounded"],
 )
 def test_every_shape_of_body_obeys_the_schema(message: CloudMessage) -> None:
     validator().validate(json.loads(message.body))
