@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,11 +154,20 @@ class OutboxMachine(RuleBasedStateMachine):
         self.prune(30)
         self.redeliver(picked)
 
-    @rule()
+    @rule(machine_too=st.booleans())
     @precondition(lambda self: bool(self.model))
-    def reopen(self) -> None:
+    def reopen(self, *, machine_too: bool) -> None:
         self.outbox.close()
+        if machine_too:
+            self.clock.reboot(wall=datetime(1970, 1, 1, tzinfo=UTC))
         self.open()
+
+    @rule(days=st.sampled_from([-20_000, -1, 1, 20_000]))
+    def set_the_wall_clock(self, days: int) -> None:
+        """Nothing that the model knows may change."""
+        wall = self.clock.wall + timedelta(days=days)
+        if 1970 <= wall.year <= 2200:
+            self.clock.jump(timedelta(days=days))
 
     # --- what always holds ----------------------------------------------------------------------------
 

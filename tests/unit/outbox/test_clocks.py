@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.messages import ClockState, Command, Delivery, Event
 from gateway.outbox.inspection import export_events, list_events, read_state
 from gateway.outbox.pruning import DELIVERIES_KEPT_MAX, PRUNE_ROWS
@@ -182,7 +184,10 @@ async def test_a_jump_back_does_not_keep_things_for_ever(tmp_path: Path) -> None
         assert await outbox.recall("device-1", "a", A) is None
 
 
-async def test_the_longest_delivered_go_first_whatever_the_wall_clock_said(tmp_path: Path) -> None:
+async def test_the_longest_delivered_go_first_whatever_the_wall_clock_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.pruning.PRUNE_ROWS", 1)
     clock = StillClock()
     async with opened(tmp_path, settings=OutboxSettings(rows_max=10), clock=clock) as outbox:
         for n in range(10):
@@ -191,10 +196,8 @@ async def test_the_longest_delivered_go_first_whatever_the_wall_clock_said(tmp_p
             clock.jump(timedelta(days=-1))
             clock.advance(timedelta(seconds=1))
         await commit(outbox, clock, "one more")
-        left = rows(tmp_path, "SELECT submission_id FROM events ORDER BY sequence")
-        gone = rows(tmp_path, "SELECT submission_id FROM remembered_ids ORDER BY sequence")
-    assert left[-1] == ("one more",)
-    assert gone[0] == ("s-0",)
+        gone = rows(tmp_path, "SELECT submission_id FROM remembered_ids")
+    assert gone == [("s-0",)]
 
 
 async def test_deliveries_are_forgotten_by_age_whatever_the_wall_clock_said(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """When the wall clock is believed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gateway.messages import ClockReading
-from gateway.timekeeping.boots import ClockSource
+from gateway.timekeeping.boots import ClockOffset, ClockSource
 from gateway.timekeeping.trust import JUMP_S, ClockEvent, Doctrine, Evidence, TrustMode, WallTrust
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -95,6 +96,13 @@ def test_slewing_and_a_leap_second_are_no_jump() -> None:
 def test_a_time_before_the_release_is_never_believed(mode: TrustMode, evidence: Evidence) -> None:
     watcher = Watcher(mode, wall=RELEASED - timedelta(days=1))
     assert (watcher.look(evidence), watcher.trusts) == (ClockEvent.NOTHING, False)
+
+
+def test_what_an_older_version_believed_is_not_believed_before_the_release_of_this_one() -> None:
+    watcher = Watcher(wall=RELEASED - timedelta(days=1))
+    believed = ClockOffset(from_boottime_s=0, offset_s=watcher.reading().offset_s, source=ClockSource.KERNEL)
+    watcher.trust = replace(watcher.trust, believed=believed)
+    assert not watcher.trusts
 
 
 def test_a_board_that_starts_in_1970_is_believed_once_it_is_synchronised() -> None:
