@@ -11,7 +11,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -137,7 +137,7 @@ class App:
         stack.push_async_callback(asyncio.to_thread, self.classifier.close, CLASSIFIER_STOP_DEADLINE_S)
         self.intake = self._build_intake(journal)
         self._build_desks()
-        self.health = Health(intake_obstacles=self.intake.obstacles, started_at=self.clock.now())
+        self.health = Health(intake_obstacles=self.intake.obstacles, started_s=self.clock.monotonic())
 
     def _build_clock_watch(self) -> ClockWatch:
         mode = TrustMode(self.settings.clock.trust)
@@ -192,7 +192,7 @@ class App:
         self.link = AzureIotHubLink(
             settings=settings.cloud,
             gateway_id=settings.gateway.id,
-            clock=self.clock,
+            clock=self.clock_watch,
             meter=self.metrics,
             on_command=self.commands.take,
         )
@@ -202,7 +202,7 @@ class App:
             link=self.link,
             settings=settings.cloud,
             gateway_id=settings.gateway.id,
-            clock=self.clock,
+            clock=self.clock_watch,
             meter=self.metrics,
             rng=self._rng,
         )
@@ -320,7 +320,7 @@ class App:
         return {
             "version": __version__,
             "gateway_id": self.settings.gateway.id,
-            "started_at": self.health.started_at.isoformat(),
+            "started_at": self._started_at().isoformat(),
             "ready": not self.health.obstacles(),
             "obstacles": list(self.health.obstacles()),
             "troubles": list(self.health.troubles()),
@@ -337,6 +337,10 @@ class App:
             (adapter.name, adapter.describe() if part.state is PartState.SERVING else "")
             for adapter, part in self.adapters
         ]
+
+    def _started_at(self) -> datetime:
+        """Return when this process started, by the clock as it is known now."""
+        return self.clock_watch.now() - timedelta(seconds=self.clock.monotonic() - self.health.started_s)
 
     def clock_status(self) -> Mapping[str, Any]:
         """Return whether the wall clock is believed, and who vouches for it."""

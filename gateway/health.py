@@ -8,7 +8,6 @@ away; the health detail and the log name it. Alive is that the event loop answer
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 
 
@@ -34,7 +33,7 @@ class Health:
     """Composes readiness from its parts."""
 
     intake_obstacles: Callable[[], tuple[str, ...]]
-    started_at: datetime
+    started_s: float  # by the monotonic clock
     parts: dict[str, PartHealth] = field(default_factory=dict)
 
     def part(self, name: str) -> PartHealth:

@@ -209,6 +209,8 @@ def _fields(event: Event) -> dict[str, Any]:
         "state": event.state.value,
         "received_at": event.received_at.isoformat(),
         "clock": event.clock.value,
+        "received_after": event.received_after.isoformat() if event.received_after else None,
+        "received_before": event.received_before.isoformat() if event.received_before else None,
         "captured_at": event.captured_at.isoformat() if event.captured_at else None,
         "id_reused": event.id_reused,
         "payload_sha256": event.payload_sha256,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.errors import DiskUnavailable
+from gateway.errors import Unavailable
 from gateway.messages import Stamp
 from gateway.ports import BootClock, Meter
 from gateway.timekeeping.boots import ClockOffset
@@ -30,7 +30,7 @@ class OffsetKeeper(Protocol):
     """Where offsets are kept, so that times of stored events can be set right."""
 
     async def note_offset(self, offset: ClockOffset) -> None:
-        """Return when the offset is on disk and used for what is read from now on. Raises DiskUnavailable."""
+        """Return when the offset is on disk and used for what is read from now on. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class ClockWatch:
             return
         try:
             await self._keeper.note_offset(self._unnoted)
-        except DiskUnavailable as error:
+        except Unavailable as error:
             log.warning("clock_offset_not_noted", error=str(error))
             return
         self._unnoted = None

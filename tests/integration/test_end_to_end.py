@@ -178,6 +178,8 @@ def test_stats_list_show_and_export_work_while_it_runs(gateway: GatewayProcess, 
     assert stats["gateway"] == "running"
     assert stats["uplink_state"] in {"connected", "connecting", "backing_off"}
     assert stats["sequence_high"] == max(stored(gateway.data_dir).values())
+    assert stats["clock"].startswith(("trusted", "not trusted"))
+    assert set(stats) >= {"written_bytes", "written_bytes_per_day", "written_bytes_per_event"}
     listed = [json.loads(line) for line in command(gateway, "outbox", "list", "--json").splitlines()]
     assert listed[0]["submission_id"] == "look-at-me"
     assert json.loads(command(gateway, "outbox", "show", "look-at-me"))["sequence"] == listed[0]["sequence"]

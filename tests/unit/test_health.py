@@ -1,12 +1,10 @@
 """Ready means: can accept and commit. One adapter's trouble is named and takes nothing from the others."""
 
-from datetime import UTC, datetime
-
 from gateway.health import Health, PartState
 
 
 def health(*obstacles: str) -> Health:
-    return Health(intake_obstacles=lambda: obstacles, started_at=datetime(2026, 11, 23, tzinfo=UTC))
+    return Health(intake_obstacles=lambda: obstacles, started_s=0.0)
 
 
 def test_an_intake_that_can_not_commit_is_not_ready() -> None:
