@@ -8,6 +8,7 @@ import hashlib
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,9 @@ class MqttWitness:
         self.acknowledged: set[str] = set()
         self.redelivered: set[str] = set()
         self.pings = 0
+        # For who wants to know at once: the SHA-256 of what was acknowledged; how much was unanswered at an end.
+        self.on_acknowledged: Callable[[str], None] = self.acknowledged.add
+        self.on_cut: Callable[[int], None] = _ignore
 
     @property
     def url(self) -> str:
@@ -64,6 +68,7 @@ class _Witnessed:
         self._gateway = gateway
         self._broker = broker
         self._delivered: dict[int, str] = {}
+        self._unanswered: set[int] = set()
 
     def start(self) -> None:
         for target in (self._to_gateway, self._to_broker):
@@ -84,6 +89,7 @@ class _Witnessed:
         name = hashlib.sha256(packet.payload or b"").hexdigest()
         assert packet.packet_id is not None
         self._delivered[packet.packet_id] = name
+        self._unanswered.add(packet.packet_id)
         if packet.command & _DUP:
             self._witness.redelivered.add(name)
 
@@ -95,11 +101,23 @@ class _Witnessed:
                 while (packet := framer.next_packet()) is not None:
                     self._witness.pings += packet.command == _PINGREQ
                     if packet.command == _PUBACK:
-                        self._witness.acknowledged.add(self._delivered[struct.unpack("!H", packet.body)[0]])
+                        self._note_acknowledgement(struct.unpack("!H", packet.body)[0])
                 self._broker.sendall(data)
+        if unanswered := len(self._unanswered):
+            self._witness.on_cut(unanswered)
         _end(self._broker)
+
+    def _note_acknowledgement(self, packet_id: int) -> None:
+        self._unanswered.discard(packet_id)
+        name = self._delivered[packet_id]
+        self._witness.acknowledged.add(name)
+        self._witness.on_acknowledged(name)
 
 
 def _end(other: socket.socket) -> None:
     with contextlib.suppress(OSError):
         other.shutdown(socket.SHUT_WR)
+
+
+def _ignore(_unanswered: int) -> None:
+    """The default of ``MqttWitness.on_cut``."""
