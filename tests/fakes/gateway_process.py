@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -100,13 +100,26 @@ class GatewayProcess:
         return int(children[0]) if children else self.pid
 
     def kill(self) -> None:
-        """Kill -9 every process of the gateway at once and wait for the end."""
+        """Kill -9 every process of the gateway at once; return when none holds a file any more."""
         assert self._process is not None
-        for pid in (*self._descendants(self.pid), self.pid):
+        pids = self._all()
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_S * self._slowness)
+        _wait_for_threads(pids, states="ZX")
         self._close()
+
+    def freeze(self) -> None:
+        """Stop every process of the gateway where it stands, until it is killed; return when none runs."""
+        pids = self._all()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        _wait_for_threads(pids, states="TZX")
+
+    def _all(self) -> list[int]:
+        return [*self._descendants(self.pid), self.pid]
 
     def stop(self) -> int:
         """Stop as Ctrl-C does; returns the exit code. Fails when that takes longer than Docker would wait."""
@@ -151,3 +164,19 @@ class GatewayProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.running():
             self.stop() if kind is None else self.kill()
+
+
+def _wait_for_threads(pids: Sequence[int], *, states: str) -> None:
+    """Return when every thread of these processes is gone or in one of ``states`` (letters of proc(5))."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while any(state not in states for pid in pids for state in _thread_states(pid)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _thread_states(pid: int) -> Iterator[str]:
+    """Yield the state of each thread; the first may be a zombie while another ends its fsync."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                # proc(5): the state follows the command's name, which is in brackets and may hold anything.
+                yield (thread / "stat").read_text().rpartition(")")[2].split()[0]

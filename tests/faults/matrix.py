@@ -1,6 +1,7 @@
 """The rows and columns: every fault and every way in, by name."""
 
 from tests.faults.faults import FaultPlan
+from tests.faults.faults_disk import PowerCut
 from tests.faults.faults_process import KillAtPoint, RandomKill
 from tests.faults.ways import WayFactory
 from tests.faults.ways_ble import BleCameras
@@ -17,4 +18,5 @@ WAYS: dict[str, WayFactory] = {
 FAULTS = (
     FaultPlan(name="kill", title="kill -9 at random", make=RandomKill),
     FaultPlan(name="kill-at-point", title="kill -9 at named points", make=KillAtPoint),
+    FaultPlan(name="power-cut", title="power cut", make=PowerCut, needs_disk=True),
 )

@@ -46,7 +46,7 @@ def run(plan: RunPlan, *, workdir: Path | None = None, on_cycle: Callable[[int],
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=workdir))
     tally = _Tally()
-    with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name)) as built:
+    with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name, needs_disk=plan.fault.needs_disk)) as built:
         try:
             _work(plan, built, tally, on_cycle)
         except (Broken, AssertionError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.hub import RunningHub, hub_in_thread
+from tests.faults.disk import Disk, disk
 from tests.faults.ledger import CloudConsumer, Ledger, Verdict, judge
 from tests.faults.payloads import Payloads
 from tests.faults.ways import Place, Way, WayFactory
@@ -39,9 +40,10 @@ class Broken(AssertionError):
 class Site:
     """Built by :func:`site`. The data directory outlives every gateway of the run."""
 
-    def __init__(self, *, folder: Path, data_dir: Path, hub: RunningHub, way: Way, ledger: Ledger) -> None:
+    def __init__(self, *, folder: Path, disk: Disk | None, hub: RunningHub, way: Way, ledger: Ledger) -> None:
         self.folder = folder
-        self.data_dir = data_dir
+        self.disk = disk
+        self.data_dir = (folder if disk is None else disk.mounted) / "data"
         self.hub = hub
         self.way = way
         self.ledger = ledger
@@ -67,6 +69,11 @@ class Site:
         assert self.gateway is not None
         self.gateway.kill()
         self.gateway = None
+
+    def freeze(self) -> None:
+        """Stop every process of the gateway where it stands."""
+        assert self.gateway is not None
+        self.gateway.freeze()
 
     def stop(self) -> None:
         """Stop the gateway as an operator does."""
@@ -143,6 +150,7 @@ class SitePlan:
 
     way: WayFactory
     run: str
+    needs_disk: bool = False
 
 
 @contextmanager
@@ -150,10 +158,11 @@ def site(folder: Path, plan: SitePlan) -> Iterator[Site]:
     """Yield a site without a gateway yet; afterwards nothing of it runs. The folder is emptied by the caller."""
     ledger = Ledger()
     with contextlib.ExitStack() as stack:
+        own_disk = stack.enter_context(disk(folder)) if plan.needs_disk else None
         hub = stack.enter_context(hub_in_thread(folder))
         way = plan.way(Place(folder=folder, ledger=ledger, payloads=Payloads(plan.run)))
         stack.callback(way.close)
-        built = Site(folder=folder, data_dir=folder / "data", hub=hub, way=way, ledger=ledger)
+        built = Site(folder=folder, disk=own_disk, hub=hub, way=way, ledger=ledger)
         stack.callback(_end, built)
         yield built
 
