@@ -27,6 +27,7 @@ from gateway.crash_journal import MappedCrashJournal
 from gateway.device_board import DeviceBoard, KnownDevice
 from gateway.device_commands import command_body, parse_device_command
 from gateway.devices.gatekeeper import Gatekeeper
+from gateway.errors import Unavailable
 from gateway.forwarder import Forwarder
 from gateway.health import Health, PartHealth, PartState
 from gateway.intake import GatewayIntake, IntakeLimits
@@ -287,7 +288,9 @@ class App:
 
     async def _refresh_metrics(self) -> None:
         while True:
-            await self.outbox.state()
+            # A disk that can't be read now: the gauges stay as they were; who writes to it says what is wrong.
+            with contextlib.suppress(Unavailable):
+                await self.outbox.state()
             await asyncio.sleep(STATE_REFRESH_S)
 
     # --- what commands and the admin face ask ---

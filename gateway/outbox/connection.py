@@ -106,19 +106,25 @@ def _refuse_orphaned_wal(data_dir: Path) -> None:
 
 
 def open_for_writing(path: Path, *, bytes_max: int, migrations: Sequence[Migration]) -> sqlite3.Connection:
-    """Return a durable connection to an existing outbox file, migrated. Raises OutboxUnusable with the cure."""
+    """Return a durable connection to an existing outbox file, migrated: all that it shows is on disk.
+
+    Raises OutboxUnusable with the cure, or DiskNotReady.
+    """
     check_header(path)
     try:
         connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
         try:
             check_version(connection, known=len(migrations))
             _configure(connection, bytes_max=bytes_max)
+            _settle(connection, path)
             migrate(connection, migrations)
         except BaseException:
             connection.close()
             raise
     except (sqlite3.Error, OutboxUnusable) as error:
         raise unusable(path, error) from error
+    except OSError as error:
+        raise DiskNotReady(f"{path} can't be opened: its WAL can't be synced ({error.strerror})") from error
     return connection
 
 
@@ -138,6 +144,8 @@ def unusable(path: Path, error: Exception) -> OutboxUnusable | DiskNotReady:
     if isinstance(error, sqlite3.Error) and is_disk_trouble(error):
         if _is_full(path.parent):
             return DiskNotReady(f"{path} can't be opened: the disk is full ({error}); free some space")
+        if _primary_code(error) == sqlite3.SQLITE_IOERR:
+            return DiskNotReady(f"{path} can't be opened ({error}): is the card in, and sound?")
         return OutboxUnusable(f"{path} can't be opened ({error}): check its permissions and the free disk space")
     if isinstance(error, sqlite3.Error):
         return OutboxUnusable(
@@ -189,6 +197,24 @@ def _configure(connection: sqlite3.Connection, *, bytes_max: int) -> None:
     (auto_vacuum,) = connection.execute("PRAGMA auto_vacuum").fetchone()
     if auto_vacuum != 2:
         raise OutboxUnusable("it was not made by the gateway (auto_vacuum is not INCREMENTAL): move it away")
+
+
+def _settle(connection: sqlite3.Connection, path: Path) -> None:
+    """Put on disk what an earlier writer left in the WAL. Raises OSError or sqlite3.Error when that fails.
+
+    A writer that was killed between a write and its fsync, or whose fsync failed, leaves commits that are in the
+    kernel's memory alone. SQLite takes them for committed, and a device that sends again would be told so: lost with
+    the next power cut (tests/faults: power-cut-after-kill). After a failed fsync a second one may succeed without
+    having written anything, so the pages are copied into the file besides, which writes them anew.
+    """
+    connection.execute("SELECT 1 FROM sqlite_schema").fetchall()  # reads the WAL, and makes it where there is none
+    sync_file(Path(f"{path}-wal"))
+    sync_directory(path.parent)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    except sqlite3.OperationalError as error:
+        if not leaves_connection_sound(error):  # a full disk has no room for the copies; the WAL itself is synced
+            raise
 
 
 def _require(connection: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:

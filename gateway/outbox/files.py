@@ -5,11 +5,12 @@ free for readers (sqlite-utils, datasette, ``gateway outbox list``).
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
 
-from gateway.errors import DataDirectoryLocked, OutboxUnusable
+from gateway.errors import DataDirectoryLocked, DiskNotReady, OutboxUnusable
 
 DATABASE_NAME = "outbox.db"
 NEW_DATABASE_NAME = "outbox.db.new"  # under construction; renamed when complete
@@ -49,11 +50,16 @@ class DirectoryLock:
     """Held by the one process that may write. The kernel gives it back when that process dies."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Take the lock. Raises DataDirectoryLocked (names the holder), OutboxUnusable (nothing may be written)."""
+        """Take the lock.
+
+        Raises DataDirectoryLocked (names the holder), OutboxUnusable (nothing may be written) or DiskNotReady.
+        """
         path = data_dir / LOCK_NAME
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise DiskNotReady(f"{path} can't be written ({error.strerror}): is the card in, and sound?") from error
             raise OutboxUnusable(
                 f"{path} can't be written ({error.strerror}): "
                 "give the gateway's user write access to the data directory, or set gateway.data_dir"

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.errors import Stopping
+from gateway.errors import DiskUnavailable, Stopping
 from gateway.outbox.connection import disk_unavailable, is_damage, open_for_reading, unusable
 from gateway.outbox.rows import Row
 
@@ -27,6 +27,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._identity = (0, 0)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-reader")
 
     async def rows(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:
@@ -45,14 +46,34 @@ class Reader:
 
     def _read(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:
         try:
-            if self._connection is None:
-                self._connection = open_for_reading(self._path)
-            return decode(self._connection.execute(sql, parameters).fetchall())
+            return self._attempt(sql, parameters, decode)
         except sqlite3.Error as error:
             self._disconnect()  # a descriptor may be dead for ever: the next statement gets a new one
+            if not is_damage(error):
+                raise disk_unavailable(error) from error
+        # A card that was taken out looks damaged, too. So damage is believed when the file, opened anew, shows it.
+        try:
+            return self._attempt(sql, parameters, decode)
+        except sqlite3.Error as error:
+            self._disconnect()
             if is_damage(error):
                 raise unusable(self._path, error) from error
             raise disk_unavailable(error) from error
+
+    def _attempt(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:
+        return decode(self._connected().execute(sql, parameters).fetchall())
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return a connection to the file that has the name now: a card put back is another file system."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise DiskUnavailable(f"the outbox can't be found: {error.strerror}") from error
+        identity = (found.st_dev, found.st_ino)
+        if self._connection is None or identity != self._identity:
+            self._disconnect()
+            self._connection, self._identity = open_for_reading(self._path), identity
+        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

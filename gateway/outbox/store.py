@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from gateway import failpoints
-from gateway.errors import DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
+from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
 from gateway.messages import Epoch
 from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
@@ -191,7 +191,7 @@ class Store:
             return self._connection
         try:
             connection = self._connect()
-        except OutboxUnusable as error:
+        except (OutboxUnusable, DiskNotReady) as error:
             if error.__cause__ is not None and is_damage(error.__cause__):
                 raise
             raise DiskUnavailable(str(error)) from error
