@@ -32,11 +32,14 @@ class GatewayProcess:
         supervised: bool = True,
         model: Path = DEMO_MODEL,
         slowness: float = 1,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """``prefix`` is a command that executes what follows it, in place."""
         self.data_dir = data_dir
         # How many times longer than on a plain machine everything may take.
         self._slowness = slowness
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
+        self._prefix = prefix
         self._arguments = [*arguments, *([] if supervised else ["--unsupervised"])]
         self._environment = {
             "GATEWAY_GATEWAY__DATA_DIR": str(data_dir),
@@ -58,7 +61,7 @@ class GatewayProcess:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_", "IOTHUB_"))}
         with self.log_file.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "run", *self._arguments],
+                [*self._prefix, sys.executable, "-m", "gateway", "run", *self._arguments],
                 cwd=ROOT,
                 env=inherited | self._environment,
                 stdout=subprocess.PIPE,
@@ -102,24 +105,27 @@ class GatewayProcess:
     def kill(self) -> None:
         """Kill -9 every process of the gateway at once; return when none holds a file any more."""
         assert self._process is not None
-        pids = self._all()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        pids = self._signal_all(signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_S * self._slowness)
         _wait_for_threads(pids, states="ZX")
         self._close()
 
     def freeze(self) -> None:
-        """Stop every process of the gateway where it stands, until it is killed; return when none runs."""
-        pids = self._all()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+        """Stop every process of the gateway where it stands; return when no thread of it runs or is in the kernel."""
+        pids = self._signal_all(signal.SIGSTOP)
         _wait_for_threads(pids, states="TZX")
 
-    def _all(self) -> list[int]:
-        return [*self._descendants(self.pid), self.pid]
+    def thaw(self) -> None:
+        """Let it run on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> list[int]:
+        """Signal every process of the gateway, the youngest first, and return their ids."""
+        pids = [*self._descendants(self.pid), self.pid]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return pids
 
     def stop(self) -> int:
         """Stop as Ctrl-C does; returns the exit code. Fails when that takes longer than Docker would wait."""

@@ -2,6 +2,10 @@
 
 Needs root (loop mounts). What a copy of the image lacks is what was never synced: pages that only the kernel had. What
 it can't show is a disk that loses writes it has acknowledged to the kernel without a flush (its own volatile cache).
+ext4 itself confirms an fsync and loses it when its journal is aborted at that very moment: a bare loop of pwrite and
+fdatasync lost its last confirmed write in 2 of 40 trials with EXT4_IOC_SHUTDOWN and in 2 of 60 with trigger_fs_error
+(Linux 6.18). So ``remove`` and ``fail`` are for a gateway that is frozen outside of any fsync.
+
 Never leaves a mount behind: unmounting is tried for a while, then done lazily.
 """
 
@@ -47,7 +51,12 @@ class Disk:
 
     def mount(self) -> None:
         """Mount the image; ext4 replays its journal. An error of the file system makes it read-only, as on cards."""
-        _run("mount", "-o", "loop,errors=remount-ro", str(self.image), str(self.mounted))
+        # A loop device of its own each time: on one that exists mount would find the old, failed file system again.
+        device = _run("losetup", "--find", "--show", str(self.image)).strip()
+        try:
+            _run("mount", "-o", "errors=remount-ro", device, str(self.mounted))
+        finally:
+            _run("losetup", "--detach", device)  # takes effect when the last user is gone
 
     def unmount(self) -> None:
         """Return when the mount is gone from the tree."""
@@ -88,8 +97,8 @@ class Disk:
 
     def fail(self) -> None:
         """Let ext4 find an error: it makes itself read-only, as it does on a worn card."""
-        device = os.path.realpath(f"/dev/block/{os.major(self._device)}:{os.minor(self._device)}")
-        Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("fault matrix")
+        device = Path(f"/sys/dev/block/{os.major(self._device)}:{os.minor(self._device)}").resolve().name
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("fault matrix")
 
     def fill(self) -> None:
         """Leave no free block."""
@@ -139,7 +148,8 @@ def _command(program: str, *arguments: str) -> list[str]:
     raise DiskImpossible(f"missing package: e2fsprogs or mount (for {program})")
 
 
-def _run(program: str, *arguments: str) -> None:
+def _run(program: str, *arguments: str) -> str:
     done = subprocess.run(_command(program, *arguments), capture_output=True, text=True, check=False)
     if done.returncode:
         raise DiskImpossible(f"{program}: {done.stderr.strip()}")
+    return done.stdout

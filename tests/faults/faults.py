@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.faults.site import Site
+from tests.faults.site import Equipment, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,11 +14,12 @@ class Cycle:
 
     ``recovery_s``: from its end (a kill: from the kill) until devices were served again, or, for a fault of the
     uplink, until what was acknowledged meanwhile had arrived. ``cut_in_flight``: whether it cut a submission off from
-    its answer; None where a fault cuts nothing.
+    its answer; None where a fault cuts nothing. ``felt``: whether the gateway itself shows that it met the fault.
     """
 
     recovery_s: float
     cut_in_flight: bool | None = None
+    felt: bool = True
 
 
 class Fault(Protocol):
@@ -35,5 +36,5 @@ class FaultPlan:
     name: str
     title: str
     make: Callable[[], Fault] | None = None
-    needs_disk: bool = False
+    needs: frozenset[Equipment] = frozenset()
     pending: str = ""

@@ -1,8 +1,30 @@
 """The rows and columns: every fault and every way in, by name."""
 
 from tests.faults.faults import FaultPlan
-from tests.faults.faults_disk import PowerCut
+from tests.faults.faults_disk import (
+    CardRemoved,
+    FailingSyncs,
+    FullDisk,
+    KillThenPowerCut,
+    PowerCut,
+    ReadOnly,
+    SlowSyncs,
+)
 from tests.faults.faults_process import KillAtPoint, RandomKill
+from tests.faults.faults_uplink import (
+    Trouble,
+    UplinkFault,
+    credentials_revoked,
+    dns_dead,
+    half_open,
+    hub_fault,
+    refused,
+    reset_during_writes,
+    sdk_child_hung,
+    sdk_child_killed,
+    throttled,
+)
+from tests.faults.site import Equipment
 from tests.faults.ways import WayFactory
 from tests.faults.ways_ble import BleCameras
 from tests.faults.ways_http import HttpDevices
@@ -15,8 +37,42 @@ WAYS: dict[str, WayFactory] = {
     "ble": BleCameras,
 }
 
+_DISK = frozenset({Equipment.DISK})
+_SHIM = frozenset({Equipment.SHIM})
+_RESOLVER = frozenset({Equipment.RESOLVER})
+
+
+def _uplink(name: str, title: str, trouble: Trouble, needs: frozenset[Equipment] = frozenset()) -> FaultPlan:
+    return FaultPlan(name=name, title=f"uplink: {title}", make=lambda: UplinkFault(trouble), needs=needs)
+
+
 FAULTS = (
     FaultPlan(name="kill", title="kill -9 at random", make=RandomKill),
     FaultPlan(name="kill-at-point", title="kill -9 at named points", make=KillAtPoint),
-    FaultPlan(name="power-cut", title="power cut", make=PowerCut, needs_disk=True),
+    FaultPlan(name="power-cut", title="power cut", make=PowerCut, needs=_DISK),
+    FaultPlan(
+        name="power-cut-after-kill",
+        title="kill -9 during an fsync, then a power cut",
+        make=KillThenPowerCut,
+        needs=_DISK | _SHIM,
+    ),
+    FaultPlan(name="full-disk", title="full disk", make=FullDisk, needs=_DISK),
+    FaultPlan(name="card-removed", title="card removed and put back", make=CardRemoved, needs=_DISK),
+    FaultPlan(name="read-only", title="read-only remount", make=ReadOnly, needs=_DISK),
+    FaultPlan(name="disk-eio", title="EIO on fsync and write", make=FailingSyncs, needs=_SHIM),
+    FaultPlan(name="slow-fsync", title="slow fsync", make=SlowSyncs, needs=_SHIM),
+    FaultPlan(
+        name="corrupt-pages", title="corrupt pages", pending="until a damaged file is recovered instead of refused"
+    ),
+    _uplink("uplink-refused", "refused", refused),
+    _uplink("uplink-dns-dead", "DNS dead", dns_dead, _RESOLVER),
+    _uplink("uplink-half-open", "half-open", half_open),
+    _uplink("uplink-reset", "reset during writes", reset_during_writes),
+    _uplink("uplink-no-puback", "no PUBACK", hub_fault(kick=False, no_puback=True)),
+    _uplink("uplink-lost-acks", "lost acknowledgements", hub_fault(kick=False, drop_before_puback=True)),
+    _uplink("uplink-throttled", "throttled", throttled),
+    _uplink("uplink-sas-expired", "SAS expired", hub_fault(kick=True, clock_ahead_s=10 * 86400.0)),
+    _uplink("uplink-revoked", "credentials revoked and restored", credentials_revoked),
+    _uplink("sdk-killed", "SDK child killed", sdk_child_killed),
+    _uplink("sdk-hung", "SDK child hung", sdk_child_hung),
 )

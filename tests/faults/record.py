@@ -10,7 +10,8 @@ from pathlib import Path
 class RunRecord:
     """One run: a fault at a way in, ``cycles`` times on one site. Seconds are the worst of the run.
 
-    ``cuts`` counts the cycles that can cut a submission off, ``cuts_in_flight`` those that did. ``failure`` is empty,
+    ``cuts`` counts the cycles that can cut a submission off, ``cuts_in_flight`` those that did; ``felt`` those
+    in which the gateway itself shows that it met the fault (-1: not recorded). ``failure`` is empty,
     or says what went wrong that no count tells.
     """
 
@@ -30,6 +31,7 @@ class RunRecord:
     recovery_worst_s: float
     stall_worst_s: float
     duration_s: float
+    felt: int = -1
     failure: str = ""
 
     @property

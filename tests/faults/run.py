@@ -46,7 +46,7 @@ def run(plan: RunPlan, *, workdir: Path | None = None, on_cycle: Callable[[int],
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=workdir))
     tally = _Tally()
-    with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name, needs_disk=plan.fault.needs_disk)) as built:
+    with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name, needs=plan.fault.needs)) as built:
         try:
             _work(plan, built, tally, on_cycle)
         except (Broken, AssertionError) as error:
@@ -85,6 +85,7 @@ def _record(plan: RunPlan, tally: _Tally, *, duration_s: float) -> RunRecord:
         cycles=len(tally.cycles),
         cuts=len(cuts),
         cuts_in_flight=sum(cuts),
+        felt=sum(cycle.felt for cycle in tally.cycles),
         acknowledged=tally.verdict.acknowledged,
         lost=tally.verdict.lost,
         doubled=tally.verdict.doubled,

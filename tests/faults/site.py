@@ -4,22 +4,30 @@ import contextlib
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
+
+import requests
 
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.hub import RunningHub, hub_in_thread
 from tests.faults.disk import Disk, disk
 from tests.faults.ledger import CloudConsumer, Ledger, Verdict, judge
 from tests.faults.payloads import Payloads
-from tests.faults.ways import Place, Way, WayFactory
+from tests.faults.resolver import HOST as RESOLVED_HOST
+from tests.faults.resolver import Resolver, resolver
+from tests.faults.shim import Shim, shim
+from tests.faults.uplink import Uplink, uplink
+from tests.faults.ways import Place, Way, WayFactory, free_port
 
 # A healthy gateway needs a second or two; slow machines that do other work meanwhile, more.
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 DRAIN_PATIENCE_S = 180.0
 POLL_S = 0.02
+SESSIONS_METRIC = "gateway_cloud_sessions_total{"
 
 # Deadlines short enough that a cycle ends soon, and a drain that the stand-in's speed limits, not the pace setting.
 IMPATIENT = {
@@ -33,6 +41,24 @@ IMPATIENT = {
 }
 
 
+class Equipment(Enum):
+    """What a fault works on, besides the gateway and the hub."""
+
+    DISK = auto()
+    SHIM = auto()
+    RESOLVER = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The equipment of one site."""
+
+    uplink: Uplink
+    disk: Disk | None
+    shim: Shim | None
+    resolver: Resolver | None
+
+
 class Broken(AssertionError):
     """The gateway did not keep its promise, in a way that no count can tell: the text says how."""
 
@@ -40,23 +66,49 @@ class Broken(AssertionError):
 class Site:
     """Built by :func:`site`. The data directory outlives every gateway of the run."""
 
-    def __init__(self, *, folder: Path, disk: Disk | None, hub: RunningHub, way: Way, ledger: Ledger) -> None:
+    def __init__(
+        self, *, folder: Path, data_dir: Path, tools: Tools, hub: RunningHub, way: Way, ledger: Ledger
+    ) -> None:
         self.folder = folder
-        self.disk = disk
-        self.data_dir = (folder if disk is None else disk.mounted) / "data"
+        self.data_dir = data_dir
+        self._tools = tools
         self.hub = hub
         self.way = way
         self.ledger = ledger
         self.cloud = CloudConsumer()
-        self.extra_environment: dict[str, str] = {}
         self.gateway: GatewayProcess | None = None
+        # The same in every life, also one that the gateway begins by itself.
+        self._http, self._admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+
+    # --- what a fault may need ----------------------------------------------------------------------------
+
+    @property
+    def uplink(self) -> Uplink:
+        return self._tools.uplink
+
+    @property
+    def disk(self) -> Disk:
+        assert self._tools.disk is not None, "the plan of this fault needs DISK"
+        return self._tools.disk
+
+    @property
+    def shim(self) -> Shim:
+        assert self._tools.shim is not None, "the plan of this fault needs SHIM"
+        return self._tools.shim
+
+    @property
+    def resolver(self) -> Resolver:
+        assert self._tools.resolver is not None, "the plan of this fault needs RESOLVER"
+        return self._tools.resolver
 
     # --- the gateway's lives ------------------------------------------------------------------------------
 
     def start(self, *, failpoint: str | None = None) -> GatewayProcess:
         """Start the gateway and return it; with a failpoint it may be dead before this returns."""
         environment = {**self._environment(), **({"GATEWAY_FAILPOINT": failpoint} if failpoint else {})}
-        gateway = GatewayProcess(self.data_dir, environment=environment, supervised=failpoint is None)
+        gateway = GatewayProcess(
+            self.data_dir, environment=environment, supervised=failpoint is None, prefix=self._prefix()
+        )
         gateway.log_file = self.folder / "gateway.log"
         self.gateway = gateway
         with contextlib.suppress(AssertionError) if failpoint else contextlib.nullcontext():
@@ -74,6 +126,16 @@ class Site:
         """Stop every process of the gateway where it stands."""
         assert self.gateway is not None
         self.gateway.freeze()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop every process of the gateway, outside of any system call, and let them run on afterwards."""
+        assert self.gateway is not None
+        self.gateway.freeze()
+        try:
+            yield
+        finally:
+            self.gateway.thaw()
 
     def stop(self) -> None:
         """Stop the gateway as an operator does."""
@@ -122,15 +184,50 @@ class Site:
         self.cloud.read(self.hub.messages)
         return payloads <= self.cloud.payloads().keys()
 
-    def _environment(self) -> Mapping[str, str]:
-        return {**self.hub.environment(), **IMPATIENT, **self.way.environment(), **self.extra_environment}
+    def wait_for_arrival(self, payloads: frozenset[str]) -> None:
+        """Return when the cloud has all of these. Raises Broken."""
+        self._wait(lambda: self.arrived(payloads), DRAIN_PATIENCE_S, "the backlog did not arrive")
 
-    def _wait(self, condition: Callable[[], bool], timeout_s: float, failing: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Return True as soon as ``condition()`` holds, False if it did not in time."""
         give_up_at = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > give_up_at:
-                raise Broken(f"{failing} within {timeout_s:g} s{self._last_words()}")
+                return False
             time.sleep(POLL_S)
+        return True
+
+    # --- what the gateway shows ---------------------------------------------------------------------------
+
+    def sessions_ended(self) -> float:
+        """Return how many sessions with the hub this life of the gateway has seen the end of."""
+        text = requests.get(f"http://{self._admin}/metrics", timeout=PATIENCE_S).text
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(SESSIONS_METRIC))
+
+    def logged(self, event: str) -> int:
+        """Return how often the gateway logged this, over all its lives."""
+        return (self.folder / "gateway.log").read_text().count(f'"event": "{event}"')
+
+    def sdk_children(self) -> list[int]:
+        """Return the process ids of the SDK's child, which may be starting or absent."""
+        assert self.gateway is not None
+        worker = self.gateway.worker_pid
+        return [int(pid) for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split()]
+
+    def _prefix(self) -> Sequence[str]:
+        return () if self._tools.resolver is None else self._tools.resolver.prefix
+
+    def _environment(self) -> Mapping[str, str]:
+        tools = self._tools
+        proxy = tools.uplink.proxy if tools.resolver is None else f"http://{RESOLVED_HOST}:{tools.uplink.port}"
+        preload = {} if tools.shim is None else tools.shim.environment()
+        faces = {"GATEWAY_HTTP__LISTEN": self._http, "GATEWAY_ADMIN__LISTEN": self._admin}
+        cloud = {**self.hub.environment(), "GATEWAY_CLOUD__PROXY": proxy, **IMPATIENT}
+        return {**faces, **cloud, **self.way.environment(), **preload}
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float, failing: str) -> None:
+        if not self.wait_until(condition, timeout_s):
+            raise Broken(f"{failing} within {timeout_s:g} s{self._last_words()}")
 
     def _last_words(self) -> str:
         log = self.folder / "gateway.log"
@@ -146,23 +243,33 @@ def stored(data_dir: Path) -> tuple[Counter[str], list[int]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePlan:
-    """What to build: the way in, and the name that goes into every payload."""
+    """What to build: the way in, the name that goes into every payload, and what the fault works on."""
 
     way: WayFactory
     run: str
-    needs_disk: bool = False
+    needs: frozenset[Equipment] = frozenset()
 
 
 @contextmanager
 def site(folder: Path, plan: SitePlan) -> Iterator[Site]:
-    """Yield a site without a gateway yet; afterwards nothing of it runs. The folder is emptied by the caller."""
+    """Yield a site without a gateway yet; afterwards nothing of it runs. The folder is emptied by the caller.
+
+    Raises DiskImpossible, CompilerMissing or ResolverImpossible where this machine can't give what the plan needs.
+    """
     ledger = Ledger()
     with contextlib.ExitStack() as stack:
-        own_disk = stack.enter_context(disk(folder)) if plan.needs_disk else None
+        own_disk = stack.enter_context(disk(folder)) if Equipment.DISK in plan.needs else None
+        data_dir = (folder if own_disk is None else own_disk.mounted) / "data"
         hub = stack.enter_context(hub_in_thread(folder))
+        tools = Tools(
+            uplink=stack.enter_context(uplink(hub.description.proxy)),
+            disk=own_disk,
+            shim=stack.enter_context(shim(folder, data_dir=data_dir)) if Equipment.SHIM in plan.needs else None,
+            resolver=stack.enter_context(resolver(folder)) if Equipment.RESOLVER in plan.needs else None,
+        )
         way = plan.way(Place(folder=folder, ledger=ledger, payloads=Payloads(plan.run)))
         stack.callback(way.close)
-        built = Site(folder=folder, disk=own_disk, hub=hub, way=way, ledger=ledger)
+        built = Site(folder=folder, data_dir=data_dir, tools=tools, hub=hub, way=way, ledger=ledger)
         stack.callback(_end, built)
         yield built
 

@@ -1,7 +1,6 @@
 """MQTT devices: paho with a kept session and QoS 1, every other one without ids of its own."""
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.mosquitto import Mosquitto, end_device
 from tests.fakes.mqtt_witness import MqttWitness
 from tests.faults.payloads import Payload
-from tests.faults.ways import Place
+from tests.faults.ways import Place, free_port
 
 DEVICES = 2
 WINDOW = 4
@@ -132,7 +131,7 @@ class MqttListenerDevices:
     """Devices that connect to the gateway itself. Implements ``ways.Way``."""
 
     def __init__(self, place: Place) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self._load = _MqttLoad(
             [
                 MqttDevice(
@@ -216,9 +215,3 @@ class MqttBrokerDevices:
 
     def _not_too_far_ahead(self) -> bool:
         return len(self._ledger.promised) - len(self._ledger.acknowledged) < AHEAD_MAX
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

@@ -13,6 +13,7 @@ class Faults:
 
     silent_tls: bool = False  # accept TCP, never answer the TLS hello
     reject_connect: int = 0  # CONNACK with this code: 5 not authorised, 3 unavailable (throttled)
+    clock_ahead_s: float = 0.0  # judge tokens at so much later a time: they have expired
     hang_connack: bool = False
     hang_suback: bool = False
     no_puback: bool = False

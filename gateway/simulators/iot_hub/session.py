@@ -149,7 +149,9 @@ class DeviceSession:
             matches = self._common_name == packet.client_id
             return None if matches else "no password, and no client certificate with this device's name"
         resource = f"{self._hub.hostname}/{topics.resource_path(packet.client_id)}"
-        return sas.refusal(packet.password, resource=resource, keys=device.keys, now=time.time())
+        return sas.refusal(
+            packet.password, resource=resource, keys=device.keys, now=time.time() + self.faults.clock_ahead_s
+        )
 
     async def _subscribe(self, packet: mqtt_wire.Subscribe) -> None:
         if self.faults.hang_suback:
