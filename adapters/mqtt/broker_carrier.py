@@ -20,6 +20,10 @@ from gateway.ports import Clock, Meter
 
 log = structlog.get_logger(__name__)
 
+# What the intake asks of devices (a minute, for a full disk) is not for us, who cost nothing by asking again: a
+# moment's trouble must not hold the broker's queue for as long (found by the fault matrix).
+RETRY_MAX_S = 2.0
+
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
@@ -120,7 +124,7 @@ class Carrier:
             if left_s <= 0 and not self._closed.is_set():
                 self._on_held_too_long(outcome)
                 return None
-            await self._pause(min(outcome.retry_after_s, left_s))
+            await self._pause(min(outcome.retry_after_s, RETRY_MAX_S, left_s))
             if self._closed.is_set():
                 return None
 

@@ -4,6 +4,8 @@ Exit status 0: every run that is written down was clean, and enough cuts hit a s
 """
 
 import random
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +43,7 @@ def main(
     table: Annotated[bool, typer.Option(help="Renew the table of docs/DELIVERY.md.")] = True,
 ) -> None:
     """Break a loaded gateway in every way, again and again; compare what devices were told with what the cloud got."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that gateways, brokers and mounts are ended
     first_seed = random.SystemRandom().randrange(SEEDS) if seed is None else seed
     chosen = _chosen(fault, [plan.name for plan in FAULTS], "fault"), _chosen(way, list(WAYS), "way")
     give_up_at = time.monotonic() + minutes * 60 if minutes is not None else None

@@ -15,6 +15,8 @@ from tests.faults.payloads import Payloads
 
 # How soon a device tries again: a firmware would wait longer, and a cycle would cost more.
 RETRY_S = 0.05
+# The gateway may ask for a minute's patience (a full disk); these devices have less.
+RETRY_AFTER_MAX_S = 0.5
 
 
 class Way(Protocol):

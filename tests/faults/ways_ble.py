@@ -13,7 +13,7 @@ from tests.fakes.bluez.cameras import GatewayImage1Camera
 from tests.fakes.bluez.private_bus import private_bus
 from tests.fakes.gateway_process import GatewayProcess
 from tests.faults.payloads import Payload
-from tests.faults.ways import Place
+from tests.faults.ways import RETRY_AFTER_MAX_S, Place
 
 CAMERAS = 2
 START_TIMEOUT_S = 20.0
@@ -51,6 +51,9 @@ class LedgerCamera(GatewayImage1Camera):
         if self.offered and status.transfer_id == self.offered[0].number and self.queue:
             self._settle(status)
         super()._told(status)
+
+    async def _later(self, seconds: float) -> None:
+        await super()._later(min(seconds, RETRY_AFTER_MAX_S))
 
     def _settle(self, status: Status) -> None:
         if status.code == StatusCode.ON_DISK:

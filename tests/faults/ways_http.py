@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 
 from tests.fakes.gateway_process import GatewayProcess
 from tests.faults.payloads import Payload
-from tests.faults.ways import RETRY_S, Place
+from tests.faults.ways import RETRY_AFTER_MAX_S, RETRY_S, Place
 
 DEVICES = 4
 THINK_S = 0.004
 ANSWER_TIMEOUT_S = 40.0
-RETRY_AFTER_MAX_S = 0.5  # the gateway may ask for more patience than a short cycle has
 
 
 class HttpDevices:

@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
+from adapters.mqtt import broker_carrier
 from adapters.mqtt.broker_budget import Budget
 from adapters.mqtt.broker_carrier import Carrier
 from adapters.mqtt.broker_link import Delivered, Reply
@@ -170,6 +173,16 @@ async def test_what_can_not_be_taken_is_held_and_tried_again() -> None:
         await it.carrier.idle()
         assert it.answered.packet_ids == [1, 2]
         assert len(it.ingest.taken) == 4
+
+
+async def test_a_minute_that_devices_are_asked_for_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_carrier, "RETRY_MAX_S", 0.01)
+    async with world() as it:
+        it.ingest.script = [Later(reason="disk_unavailable", detail="full", retry_after_s=60)]
+        await it.arrive(message(1))
+        await it.gates.let_through(b"1")
+        await it.carrier.idle()
+        assert it.answered.packet_ids == [1]
 
 
 async def test_what_is_held_too_long_is_given_up_unacknowledged() -> None:
