@@ -20,16 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.faults.equipment import Impossible
+
 IMAGE_BYTES = 96 * 1024 * 1024
 UNMOUNT_PATIENCE_S = 10.0
 SNAPSHOT_TRIES = 20
 # linux/fs/ext4/ext4.h: _IOR('X', 125, __u32), and the flag for "at once, without flushing the journal".
 _EXT4_IOC_SHUTDOWN = 0x8004587D
 _EXT4_GOING_FLAGS_NOLOGFLUSH = 2
-
-
-class DiskImpossible(RuntimeError):
-    """This machine or user can't mount an image; the text says why."""
 
 
 class Disk:
@@ -41,7 +39,7 @@ class Disk:
         self._ballast = self.mounted / "ballast"
 
     def make(self) -> None:
-        """Make a new file system and mount it. Raises DiskImpossible."""
+        """Make a new file system and mount it. Raises Impossible."""
         with self.image.open("wb") as file:
             file.truncate(IMAGE_BYTES)
         # No blocks reserved for root, as whom this runs: full must mean full.
@@ -74,7 +72,7 @@ class Disk:
             _run("cp", "--sparse=always", str(self.image), str(copy))
             if filecmp.cmp(self.image, copy, shallow=False):
                 return
-        raise DiskImpossible(f"the image changed during each of {SNAPSHOT_TRIES} copies")
+        raise Impossible(f"the image changed during each of {SNAPSHOT_TRIES} copies")
 
     def replace(self, copy: Path) -> None:
         """Put another image in place of this one: what was on it when the power went."""
@@ -130,13 +128,13 @@ def _take_all(descriptor: int) -> None:
 
 @contextmanager
 def disk(folder: Path) -> Iterator[Disk]:
-    """Yield a mounted disk. Raises DiskImpossible."""
+    """Yield a mounted disk. Raises Impossible."""
     made = Disk(folder)
     try:
         made.make()
         yield made
     finally:
-        with contextlib.suppress(DiskImpossible):
+        with contextlib.suppress(Impossible):
             made.unmount()
 
 
@@ -145,11 +143,11 @@ def _command(program: str, *arguments: str) -> list[str]:
     for folder in ("/usr/sbin", "/sbin", "/usr/bin", "/bin"):
         if Path(folder, program).exists():
             return [str(Path(folder, program)), *arguments]
-    raise DiskImpossible(f"missing package: e2fsprogs or mount (for {program})")
+    raise Impossible(f"missing package: e2fsprogs or mount (for {program})")
 
 
 def _run(program: str, *arguments: str) -> str:
     done = subprocess.run(_command(program, *arguments), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DiskImpossible(f"{program}: {done.stderr.strip()}")
+        raise Impossible(f"{program}: {done.stderr.strip()}")
     return done.stdout

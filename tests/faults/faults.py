@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.faults.site import Equipment, Site
+from tests.faults.equipment import Equipment
+from tests.faults.site import Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

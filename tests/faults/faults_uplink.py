@@ -114,9 +114,8 @@ def sdk_child_hung(site: Site, rng: random.Random) -> Iterator[None]:
 
 
 def _signal_child(site: Site, number: signal.Signals) -> None:
-    children = site.sdk_children()
-    if not children:
+    if not site.wait_until(lambda: bool(site.sdk_children()), FELT_WITHIN_S):
         raise Broken("the gateway has no SDK process")
-    for pid in children:
+    for pid in site.sdk_children():
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -1,6 +1,10 @@
 """The rows and columns: every fault and every way in, by name."""
 
+from functools import partial
+
+from tests.faults.equipment import Equipment
 from tests.faults.faults import FaultPlan
+from tests.faults.faults_clock import ClockJumps
 from tests.faults.faults_disk import (
     CardRemoved,
     FailingSyncs,
@@ -11,6 +15,7 @@ from tests.faults.faults_disk import (
     SlowSyncs,
 )
 from tests.faults.faults_process import KillAtPoint, RandomKill
+from tests.faults.faults_together import Everything
 from tests.faults.faults_uplink import (
     Trouble,
     UplinkFault,
@@ -24,7 +29,6 @@ from tests.faults.faults_uplink import (
     sdk_child_killed,
     throttled,
 )
-from tests.faults.site import Equipment
 from tests.faults.ways import WayFactory
 from tests.faults.ways_ble import BleCameras
 from tests.faults.ways_http import HttpDevices
@@ -42,8 +46,24 @@ _SHIM = frozenset({Equipment.SHIM})
 _RESOLVER = frozenset({Equipment.RESOLVER})
 
 
-def _uplink(name: str, title: str, trouble: Trouble, needs: frozenset[Equipment] = frozenset()) -> FaultPlan:
-    return FaultPlan(name=name, title=f"uplink: {title}", make=lambda: UplinkFault(trouble), needs=needs)
+_TROUBLES: tuple[tuple[str, str, Trouble], ...] = (
+    ("uplink-refused", "refused", refused),
+    ("uplink-half-open", "half-open", half_open),
+    ("uplink-reset", "reset during writes", reset_during_writes),
+    ("uplink-no-puback", "no PUBACK", hub_fault(kick=False, no_puback=True)),
+    ("uplink-lost-acks", "lost acknowledgements", hub_fault(kick=False, drop_before_puback=True)),
+    ("uplink-throttled", "throttled", throttled),
+    ("uplink-sas-expired", "SAS expired", hub_fault(kick=True, clock_ahead_s=10 * 86400.0)),
+    ("uplink-revoked", "credentials revoked and restored", credentials_revoked),
+    ("sdk-killed", "SDK child killed", sdk_child_killed),
+    ("sdk-hung", "SDK child hung", sdk_child_hung),
+)
+
+
+def _everything() -> Everything:
+    # Not DNS: a gateway with names of its own does not see a card that is mounted anew.
+    kinds = (RandomKill, KillAtPoint, PowerCut, KillThenPowerCut, FullDisk, CardRemoved, ReadOnly, FailingSyncs)
+    return Everything([*(kind() for kind in kinds), SlowSyncs(), ClockJumps()], [each for _, _, each in _TROUBLES])
 
 
 FAULTS = (
@@ -61,18 +81,14 @@ FAULTS = (
     FaultPlan(name="read-only", title="read-only remount", make=ReadOnly, needs=_DISK),
     FaultPlan(name="disk-eio", title="EIO on fsync and write", make=FailingSyncs, needs=_SHIM),
     FaultPlan(name="slow-fsync", title="slow fsync", make=SlowSyncs, needs=_SHIM),
+    FaultPlan(name="clock-jumps", title="clock jumps both ways", make=ClockJumps, needs=_SHIM),
     FaultPlan(
         name="corrupt-pages", title="corrupt pages", pending="until a damaged file is recovered instead of refused"
     ),
-    _uplink("uplink-refused", "refused", refused),
-    _uplink("uplink-dns-dead", "DNS dead", dns_dead, _RESOLVER),
-    _uplink("uplink-half-open", "half-open", half_open),
-    _uplink("uplink-reset", "reset during writes", reset_during_writes),
-    _uplink("uplink-no-puback", "no PUBACK", hub_fault(kick=False, no_puback=True)),
-    _uplink("uplink-lost-acks", "lost acknowledgements", hub_fault(kick=False, drop_before_puback=True)),
-    _uplink("uplink-throttled", "throttled", throttled),
-    _uplink("uplink-sas-expired", "SAS expired", hub_fault(kick=True, clock_ahead_s=10 * 86400.0)),
-    _uplink("uplink-revoked", "credentials revoked and restored", credentials_revoked),
-    _uplink("sdk-killed", "SDK child killed", sdk_child_killed),
-    _uplink("sdk-hung", "SDK child hung", sdk_child_hung),
+    *(
+        FaultPlan(name=name, title=f"uplink: {title}", make=partial(UplinkFault, trouble))
+        for name, title, trouble in _TROUBLES
+    ),
+    FaultPlan(name="uplink-dns-dead", title="uplink: DNS dead", make=partial(UplinkFault, dns_dead), needs=_RESOLVER),
+    FaultPlan(name="all", title="all of them at random together", make=_everything, needs=_DISK | _SHIM),
 )

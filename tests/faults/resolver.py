@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.faults.equipment import Impossible
+
 HOST = "uplink.fault-matrix.test"
 _LOOPBACK = "127.0.0.1 localhost\n"
 # A loopback address of its own for the silent name server: port 53 is fixed, and others may run one.
 _SERVER = "127.53.0.{}"
 _ENTER = 'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"'
-
-
-class ResolverImpossible(RuntimeError):
-    """This machine or user can't give a process names of its own; the text says why."""
 
 
 class Resolver:
@@ -47,9 +45,9 @@ class Resolver:
 
 @contextmanager
 def resolver(folder: Path) -> Iterator[Resolver]:
-    """Yield names for gateways that are started with ``prefix``. Raises ResolverImpossible."""
+    """Yield names for gateways that are started with ``prefix``. Raises Impossible."""
     if shutil.which("unshare") is None:
-        raise ResolverImpossible("missing package: util-linux (for unshare)")
+        raise Impossible("missing package: util-linux (for unshare)")
     names = folder / "names"
     names.mkdir()
     with _silent_server() as address:
@@ -57,7 +55,7 @@ def resolver(folder: Path) -> Iterator[Resolver]:
         made = Resolver(names)
         tried = subprocess.run([*made.prefix, "true"], capture_output=True, text=True, check=False)
         if tried.returncode:
-            raise ResolverImpossible(f"can't mount over /etc/hosts here: {tried.stderr.strip()}")
+            raise Impossible(f"can't mount over /etc/hosts here: {tried.stderr.strip()}")
         yield made
 
 
@@ -70,9 +68,9 @@ def _silent_server() -> Iterator[str]:
             try:
                 server.bind((address, 53))
             except PermissionError as error:
-                raise ResolverImpossible(f"can't bind {address}:53: {error}") from error
+                raise Impossible(f"can't bind {address}:53: {error}") from error
             except OSError:
                 continue
             yield address
             return
-        raise ResolverImpossible("no loopback address with a free port 53")
+        raise Impossible("no loopback address with a free port 53")

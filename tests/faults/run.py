@@ -2,10 +2,12 @@
 
 import random
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,20 +44,30 @@ class _Tally:
 
 
 def run(plan: RunPlan, *, workdir: Path | None = None, on_cycle: Callable[[int], None] = lambda _: None) -> RunRecord:
-    """Return what the run found, failures included. What it needed on disk is kept when it failed."""
+    """Return what the run found, failures included. What it had on disk is kept when it failed.
+
+    Raises Impossible where this machine can't do what the fault needs.
+    """
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=workdir))
     tally = _Tally()
-    with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name, needs=plan.fault.needs)) as built:
-        try:
-            _work(plan, built, tally, on_cycle)
-        except (Broken, AssertionError) as error:
-            tally.failure = f"{error} (kept: {folder.name})"
-        tally.stall_worst_s, tally.refused = built.ledger.stall_worst_s, len(built.ledger.refused)
-    record = _record(plan, tally, duration_s=time.monotonic() - started)
-    if record.clean:
-        shutil.rmtree(folder)
-    return record
+    with _kept_if(lambda: not _record(plan, tally, duration_s=0).clean, folder):
+        with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name, needs=plan.fault.needs)) as built:
+            try:
+                _work(plan, built, tally, on_cycle)
+            except (Broken, AssertionError, OSError, sqlite3.Error, subprocess.SubprocessError) as error:
+                tally.failure = f"{error} (kept: {folder.name})"
+            tally.stall_worst_s, tally.refused = built.ledger.stall_worst_s, len(built.ledger.refused)
+        return _record(plan, tally, duration_s=time.monotonic() - started)
+
+
+@contextmanager
+def _kept_if(wanted: Callable[[], bool], folder: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if not wanted():
+            shutil.rmtree(folder)
 
 
 def _work(plan: RunPlan, built: Site, tally: _Tally, on_cycle: Callable[[int], None]) -> None:

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults.equipment import Impossible
+
 SOURCE = Path(__file__).with_name("shim.c")
 # struct control of shim.c: four int32, one int64, no padding.
 _LAYOUT = struct.Struct("=iiiiq")
 _FELT = struct.Struct("=i")
 _FELT_AT = 12
-
-
-class CompilerMissing(RuntimeError):
-    """There is no C compiler here; the text says what to install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +67,10 @@ def compiler() -> str | None:
 
 @contextmanager
 def shim(folder: Path, *, data_dir: Path) -> Iterator[Shim]:
-    """Yield a freshly compiled shim. Raises CompilerMissing."""
+    """Yield a freshly compiled shim. Raises Impossible."""
     program = compiler()
     if program is None:
-        raise CompilerMissing("missing package: gcc (cc)")
+        raise Impossible("missing package: gcc (cc)")
     library, control = folder / "shim.so", folder / "shim.control"
     subprocess.run([program, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
     control.write_bytes(bytes(_LAYOUT.size))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
+from datetime import datetime
 from pathlib import Path
 
 import requests
@@ -15,6 +15,7 @@ import requests
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.hub import RunningHub, hub_in_thread
 from tests.faults.disk import Disk, disk
+from tests.faults.equipment import Equipment
 from tests.faults.ledger import CloudConsumer, Ledger, Verdict, judge
 from tests.faults.payloads import Payloads
 from tests.faults.resolver import HOST as RESOLVED_HOST
@@ -39,14 +40,6 @@ IMPATIENT = {
     "GATEWAY_CLOUD__BATCH_WAIT_S": "0.1",
     "GATEWAY_CLOUD__MESSAGES_PER_S_MAX": "1000",
 }
-
-
-class Equipment(Enum):
-    """What a fault works on, besides the gateway and the hub."""
-
-    DISK = auto()
-    SHIM = auto()
-    RESOLVER = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +70,8 @@ class Site:
         self.ledger = ledger
         self.cloud = CloudConsumer()
         self.gateway: GatewayProcess | None = None
+        # Whether what the cloud has may be gone from the file by now.
+        self.may_have_pruned = False
         # The same in every life, also one that the gateway begins by itself.
         self._http, self._admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
 
@@ -152,9 +147,13 @@ class Site:
         if not self.ledger.wait_for_more(count, PATIENCE_S):
             raise Broken(f"no device was served within {PATIENCE_S:g} s {what}{self._last_words()}")
 
-    def check_disk(self, acknowledged: frozenset[str], *, data_dir: Path | None = None) -> None:
+    def check_disk(self, acknowledged: frozenset[str]) -> None:
         """Raise Broken unless what was acknowledged is in the file, once, and sequences have no gap."""
-        payloads, sequences = stored(data_dir or self.data_dir)
+        payloads, sequences = stored(self.data_dir)
+        if self.may_have_pruned:
+            self.cloud.read(self.hub.messages)
+            acknowledged -= self.cloud.payloads().keys()
+            sequences = sorted({*sequences, *(sequence for _, _, sequence in self.cloud.items)})
         if missing := acknowledged - payloads.keys():
             raise Broken(f"{len(missing)} acknowledged submissions are not on disk, first {min(missing)}")
         if doubled := [payload for payload, count in payloads.items() if count > 1]:
@@ -208,6 +207,12 @@ class Site:
         """Return how often the gateway logged this, over all its lives."""
         return (self.folder / "gateway.log").read_text().count(f'"event": "{event}"')
 
+    def newest_received_at(self) -> datetime:
+        """Return when the newest event was received, by the gateway's clock."""
+        with closing(sqlite3.connect(f"file:{self.data_dir / 'outbox.db'}?mode=ro", uri=True)) as connection:
+            (text,) = connection.execute("SELECT received_at FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
+        return datetime.fromisoformat(text)
+
     def sdk_children(self) -> list[int]:
         """Return the process ids of the SDK's child, which may be starting or absent."""
         assert self.gateway is not None
@@ -254,7 +259,7 @@ class SitePlan:
 def site(folder: Path, plan: SitePlan) -> Iterator[Site]:
     """Yield a site without a gateway yet; afterwards nothing of it runs. The folder is emptied by the caller.
 
-    Raises DiskImpossible, CompilerMissing or ResolverImpossible where this machine can't give what the plan needs.
+    Raises Impossible where this machine can't give what the plan needs.
     """
     ledger = Ledger()
     with contextlib.ExitStack() as stack:
