@@ -10,7 +10,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak test-bluez bench lock clean venv test-deps system-deps sim-hub
+.PHONY: help run test check-style unit soak fault-matrix test-bluez bench lock clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,7 +54,10 @@ unit: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_FLAGS)
 
 soak: $(VENV)/.installed-test system-deps ## Fault tests with large budgets (hours); SOAK_ROUNDS=100
-	@SOAK_ROUNDS=$${SOAK_ROUNDS:-100} $(BIN)/python -m pytest tests/crash tests/simulation -m "soak or not soak" --timeout 14400 $(PYTEST_FLAGS)
+	@SOAK_ROUNDS=$${SOAK_ROUNDS:-100} $(BIN)/python -m pytest tests/crash tests/faults tests/simulation -m "soak or not soak" --timeout 14400 $(PYTEST_FLAGS)
+
+fault-matrix: $(VENV)/.installed-test system-deps ## Every fault at every way in, and the table of docs/DELIVERY.md (FLAGS="--cycles 20 --minutes 60")
+	@$(BIN)/python -m tests.faults $(FLAGS)
 
 $(VENV)/.installed-test-bluez: $(VENV)/.installed-test
 	@$(PIP) install -c constraints.txt -e '.[test-bluez]'

@@ -7,7 +7,8 @@ PATH="$PATH:/usr/sbin"
 missing=""
 # command:package
 [ $# -gt 0 ] ||
-    set -- curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm faketime:faketime
+    set -- curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm \
+        faketime:faketime mkfs.ext4:e2fsprogs cc:gcc
 for needed in "$@"; do
     command -v "${needed%%:*}" >/dev/null 2>&1 || missing="$missing ${needed##*:}"
 done

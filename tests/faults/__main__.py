@@ -36,7 +36,9 @@ def main(
     way: Annotated[list[str] | None, typer.Option(help="Only these ways in; repeat it. Default: all.")] = None,
     seed: Annotated[int | None, typer.Option(help="The first seed; each further round takes the next.")] = None,
     cycles: Annotated[int, typer.Option(min=1, help="Cycles in each run.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="How often to go through the matrix.")] = 1,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="How often to go through the matrix; 0: only judge what is recorded.")
+    ] = 1,
     minutes: Annotated[float | None, typer.Option(help="Begin no run after this long.")] = None,
     records: Annotated[Path, typer.Option(help="Folder of the recorded runs.")] = RECORDS,
     workdir: Annotated[Path | None, typer.Option(help="Where sites are built. Default: the system's.")] = None,

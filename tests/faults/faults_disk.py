@@ -10,7 +10,7 @@ from tests.faults.shim import Ailment
 from tests.faults.site import Broken, Site
 
 LIFE_S = (0.05, 1.2)
-SLOW_SYNC_MS = 1500
+SLOW_SYNC_MS = 700
 FELT_WITHIN_S = 8.0
 LASTS_S = (0.1, 1.0)
 

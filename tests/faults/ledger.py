@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,3 +172,14 @@ def judge(due: Iterable[str], cloud: CloudConsumer) -> Verdict:
         doubled=sum(count - 1 for count in payloads.values()) + len(cloud.conflicts),
         unaccounted=cloud.unaccounted(),
     )
+
+
+def disk_problem(acknowledged: Set[str], payloads: Counter[str], sequences: Sequence[int]) -> str:
+    """Return what is wrong with a file that holds these payloads (each so often) and sequences; empty if nothing is."""
+    if missing := acknowledged - payloads.keys():
+        return f"{len(missing)} acknowledged submissions are not on disk, first {min(missing)}"
+    if doubled := [payload for payload, count in payloads.items() if count > 1]:
+        return f"{len(doubled)} submissions are on disk twice, first {doubled[0]}"
+    if list(sequences) != list(range(1, len(sequences) + 1)):
+        return f"sequences on disk are not 1..{len(sequences)}"
+    return ""

@@ -20,7 +20,9 @@ struct control {
     int32_t sync_eio_percent;
     int32_t write_eio_percent;
     int32_t sync_delay_ms;
+    int32_t sync_lies; /* say that it is on disk, and do nothing */
     int32_t felt; /* counts what was done to the gateway */
+    int32_t unused;
     int64_t clock_offset_ms;
 };
 
@@ -86,9 +88,21 @@ static int sync_fails(int descriptor)
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-int fsync(int descriptor) { return sync_fails(descriptor) ? -1 : REAL(fsync)(descriptor); }
+static int sync_lies(int descriptor) { return control->sync_lies && is_meant(descriptor); }
 
-int fdatasync(int descriptor) { return sync_fails(descriptor) ? -1 : REAL(fdatasync)(descriptor); }
+int fsync(int descriptor)
+{
+    if (sync_fails(descriptor))
+        return -1;
+    return sync_lies(descriptor) ? 0 : REAL(fsync)(descriptor);
+}
+
+int fdatasync(int descriptor)
+{
+    if (sync_fails(descriptor))
+        return -1;
+    return sync_lies(descriptor) ? 0 : REAL(fdatasync)(descriptor);
+}
 
 static int write_fails(int descriptor)
 {

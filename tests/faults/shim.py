@@ -12,10 +12,10 @@ from pathlib import Path
 from tests.faults.equipment import Impossible
 
 SOURCE = Path(__file__).with_name("shim.c")
-# struct control of shim.c: four int32, one int64, no padding.
-_LAYOUT = struct.Struct("=iiiiq")
+# struct control of shim.c: four int32 of ours, one that it counts in, one unused, one int64 of ours.
+_LAYOUT = struct.Struct("=iiiiiiq")
 _FELT = struct.Struct("=i")
-_FELT_AT = 12
+_FELT_AT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Ailment:
     sync_eio_percent: int = 0
     write_eio_percent: int = 0
     sync_delay_ms: int = 0
+    sync_lies: bool = False  # a disk as no gateway can survive it: to see that the matrix finds out
     clock_offset_ms: int = 0
 
 
@@ -48,7 +49,13 @@ class Shim:
     def apply(self, ailment: Ailment) -> None:
         """Let this be wrong from now on, and nothing else."""
         packed = _LAYOUT.pack(
-            ailment.sync_eio_percent, ailment.write_eio_percent, ailment.sync_delay_ms, 0, ailment.clock_offset_ms
+            ailment.sync_eio_percent,
+            ailment.write_eio_percent,
+            ailment.sync_delay_ms,
+            ailment.sync_lies,
+            0,
+            0,
+            ailment.clock_offset_ms,
         )
         self._memory[:_FELT_AT] = packed[:_FELT_AT]
         self._memory[_FELT_AT + _FELT.size : _LAYOUT.size] = packed[_FELT_AT + _FELT.size :]

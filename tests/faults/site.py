@@ -16,7 +16,7 @@ from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.hub import RunningHub, hub_in_thread
 from tests.faults.disk import Disk, disk
 from tests.faults.equipment import Equipment
-from tests.faults.ledger import CloudConsumer, Ledger, Verdict, judge
+from tests.faults.ledger import CloudConsumer, Ledger, Verdict, disk_problem, judge
 from tests.faults.payloads import Payloads
 from tests.faults.resolver import HOST as RESOLVED_HOST
 from tests.faults.resolver import Resolver, resolver
@@ -154,12 +154,8 @@ class Site:
             self.cloud.read(self.hub.messages)
             acknowledged -= self.cloud.payloads().keys()
             sequences = sorted({*sequences, *(sequence for _, _, sequence in self.cloud.items)})
-        if missing := acknowledged - payloads.keys():
-            raise Broken(f"{len(missing)} acknowledged submissions are not on disk, first {min(missing)}")
-        if doubled := [payload for payload, count in payloads.items() if count > 1]:
-            raise Broken(f"{len(doubled)} submissions are on disk twice, first {doubled[0]}")
-        if sequences != list(range(1, len(sequences) + 1)):
-            raise Broken(f"sequences on disk are not 1..{len(sequences)}")
+        if problem := disk_problem(acknowledged, payloads, sequences):
+            raise Broken(problem)
 
     def settle(self) -> None:
         """Let the devices finish what they began, and fall silent. Raises Broken."""
