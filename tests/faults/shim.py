@@ -79,7 +79,10 @@ def shim(folder: Path, *, data_dir: Path) -> Iterator[Shim]:
     if program is None:
         raise Impossible("missing package: gcc (cc)")
     library, control = folder / "shim.so", folder / "shim.control"
-    subprocess.run([program, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
+    command = [program, "-O1", "-Wall", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Impossible(f"missing package: libc6-dev? {SOURCE.name} does not compile: {done.stderr.strip()[:500]}")
     control.write_bytes(bytes(_LAYOUT.size))
     with control.open("r+b") as file, mmap.mmap(file.fileno(), _LAYOUT.size) as memory:
         yield Shim(library, control, memory, data_dir)
