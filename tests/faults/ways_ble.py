@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from adapters.ble.image1 import Content, Hello, Status, StatusCode, parse_from_gateway
 from tests.fakes.bluez.bluetoothd import FakeBluetoothd
 from tests.fakes.bluez.cameras import GatewayImage1Camera
 from tests.fakes.bluez.private_bus import private_bus
+
+from adapters.ble.image1 import Content, Hello, Status, StatusCode, parse_from_gateway
 from tests.fakes.gateway_process import GatewayProcess
 from tests.faults.payloads import Payload
 from tests.faults.ways import RETRY_AFTER_MAX_S, Place
