@@ -17,11 +17,12 @@ from gateway.device_board import DeviceBoard
 from gateway.intake import GatewayIntake, IntakeLimits
 from gateway.limits import derive_limits
 from gateway.log import configure_logging
-from gateway.messages import Classification, Image, ModelIdentity, Stamp
+from gateway.messages import Classification, Image, ModelIdentity
 from gateway.metrics import Metrics
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
 from gateway.settings import BleSettings, Settings
 from tests.fakes.classifier import FAKE_MODEL, classification
+from tests.fakes.timekeeper import TrustingTimekeeper
 
 
 class NoModel:
@@ -33,16 +34,6 @@ class NoModel:
 
     async def classify(self, image: Image) -> Classification:  # noqa: ARG002 -- that is the point
         return classification()
-
-
-class RightClock:
-    """Implements ports.Timekeeper: the machine's clock, believed."""
-
-    def stamp(self) -> Stamp:
-        return Stamp(reading=SystemClock().reading(), is_synced=True)
-
-    def wall_clock_trusted(self) -> bool:
-        return True
 
 
 def _intake(settings: Settings, outbox: SqliteOutbox, folder: Path, metrics: Metrics) -> GatewayIntake:
@@ -61,7 +52,7 @@ def _intake(settings: Settings, outbox: SqliteOutbox, folder: Path, metrics: Met
         is_poison=outbox.is_poison,
         mint_id=lambda: str(uuid6.uuid7()),
         clock=SystemClock(),
-        timekeeper=RightClock(),
+        timekeeper=TrustingTimekeeper(),
         meter=metrics,
     )
 

@@ -70,7 +70,7 @@ def judge_memory(memory: Memory, *, budget_mb: int, is_running: bool) -> Finding
     text = f"{memory.total_mb} MiB, {memory.available_mb} free; the gateway may take {wanted}"
     figures = (("memory_total_mb", float(memory.total_mb)), ("memory_available_mb", float(memory.available_mb)))
     if memory.total_mb < wanted:
-        cure = f"lower limits.memory_budget_mb to {max(128, memory.total_mb - 2 * BESIDE_THE_BUDGET_MB)}"
+        cure = f"lower limits.memory_budget_mb to {memory.total_mb - 2 * BESIDE_THE_BUDGET_MB}; see gateway check"
         return fail(_MEMORY, text, cure, figures=figures)
     if memory.available_mb < wanted and not is_running:
         return warn(_MEMORY, text, "stop other programs, or lower limits.memory_budget_mb", figures=figures)
