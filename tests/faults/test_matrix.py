@@ -8,8 +8,8 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.fakes.bluez.private_bus import needs_dbus_daemon
 
+from tests.fakes.ble_site import needs_dbus_daemon
 from tests.fakes.mosquitto import needs_mosquitto
 from tests.faults.equipment import Equipment, Impossible
 from tests.faults.faults import Cycle, FaultPlan

@@ -2,65 +2,72 @@
 
 import asyncio
 import contextlib
+import struct
 import threading
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
-from tests.fakes.bluez.bluetoothd import FakeBluetoothd
-from tests.fakes.bluez.cameras import GatewayImage1Camera
-from tests.fakes.bluez.private_bus import private_bus
-
-from adapters.ble.image1 import Content, Hello, Status, StatusCode, parse_from_gateway
+from gateway.simulators.bluez.bluetoothd import FakeBluetoothd
+from gateway.simulators.bluez.camera import SimulatedCamera
+from gateway.simulators.devices.ble_firmware import Notification
+from gateway.simulators.devices.ble_image1_camera import PICTURE, READING, GatewayImage1Camera
+from tests.fakes.ble_site import private_bus
 from tests.fakes.gateway_process import GatewayProcess
 from tests.faults.payloads import Payload
-from tests.faults.ways import RETRY_AFTER_MAX_S, Place
+from tests.faults.ways import Place
 
-CAMERAS = 2
+ADDRESSES = ("AA:BB:CC:DD:EE:01", "AA:BB:CC:DD:EE:02")
+# What a camera holds: the transfer under way, and one that waits.
+KEPT_MAX = 2
 START_TIMEOUT_S = 20.0
 # About ten notifications a picture: some 50 ms on the fake radio.
 MTU = 100
 PAUSE_S = 0.003
 TICK_S = 0.01
+# The gateway may ask for a minute's patience (a full disk); these cameras have less. Whole seconds on the wire.
+RETRY_AFTER_MAX_S = 1
+_HELLO = 0x10
 
 
-@dataclass(kw_only=True, eq=False)
-class LedgerCamera(GatewayImage1Camera):
-    """A camera that tells the ledger what became of its transfers, and has at most one more waiting."""
+class LedgerFirmware(GatewayImage1Camera):
+    """Tells the ledger what became of its transfers."""
 
-    place: Place
-    offered: deque[Payload] = field(default_factory=deque)
-    settled_chunks: int = 0
+    def __init__(self, place: Place) -> None:
+        super().__init__(iter(()))
+        self._place = place
+        self._offered: deque[Payload] = deque()
+        self._settled_chunks = 0
 
-    def offer_one(self) -> None:
-        """Take one more picture or reading, unless two wait already."""
-        if len(self.queue) >= 2:
-            return
-        payload = self.place.payloads.next()
-        self.offered.append(payload)
-        self.offer(payload.number, payload.data, Content.IMAGE if payload.is_picture else Content.READING)
+    def take_one(self) -> Sequence[Notification]:
+        """Offer one more picture or reading, unless enough wait; return what to send at once."""
+        if self.kept >= KEPT_MAX:
+            return ()
+        payload = self._place.payloads.next()
+        self._offered.append(payload)
+        content = PICTURE if payload.is_picture else READING
+        return self.offer(payload.data, transfer_id=payload.number, content=content)
 
-    def wrote(self, uuid: str, data: bytes) -> None:
-        # The link outlives a gateway: a new one's Hello is how a camera learns that the old one is gone.
-        if isinstance(parse_from_gateway(data), Hello):
-            self.place.ledger.cut(int(self.sent_chunks > self.settled_chunks))
-            self.settled_chunks = self.sent_chunks
-        super().wrote(uuid, data)
+    def written(self, role: str, data: bytes) -> Sequence[Notification]:
+        # The link outlives a gateway: a new one's HELLO is how a camera learns that the old one is gone.
+        if data[:1] == bytes((_HELLO,)):
+            self._place.ledger.cut(int(self.sent_chunks > self._settled_chunks))
+            self._settled_chunks = self.sent_chunks
+        return super().written(role, data)
 
-    def _told(self, status: Status) -> None:
-        self.settled_chunks = self.sent_chunks
-        if self.offered and status.transfer_id == self.offered[0].number and self.queue:
-            self._settle(status)
-        super()._told(status)
+    def _told(self, data: bytes) -> Sequence[Notification]:
+        self._settled_chunks = self.sent_chunks
+        _, code, transfer_id, _ = struct.unpack("<BBIH", data[:8])
+        if self._offered and self._offered[0].number == transfer_id:
+            self._settle(code)
+        notifications = super()._told(data)
+        self.retry_after_s = min(self.retry_after_s, RETRY_AFTER_MAX_S)
+        return notifications
 
-    async def _later(self, seconds: float) -> None:
-        await super()._later(min(seconds, RETRY_AFTER_MAX_S))
-
-    def _settle(self, status: Status) -> None:
-        if status.code == StatusCode.ON_DISK:
-            self.place.ledger.acknowledge(self.offered.popleft().sha256)
-        elif not 0x40 <= status.code < 0x80:
-            self.place.ledger.refuse(self.offered.popleft().sha256)
+    def _settle(self, code: int) -> None:
+        if code == 0x00:
+            self._place.ledger.acknowledge(self._offered.popleft().sha256)
+        elif not 0x40 <= code < 0x80:
+            self._place.ledger.refuse(self._offered.popleft().sha256)
 
 
 class BleCameras:
@@ -72,10 +79,7 @@ class BleCameras:
         self._ended: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
-        self._cameras = [
-            LedgerCamera(address=f"AA:BB:CC:DD:EE:{n:02X}", mtu=MTU, pause_s=PAUSE_S, place=place)
-            for n in range(1, CAMERAS + 1)
-        ]
+        self._firmwares = [LedgerFirmware(place) for _ in ADDRESSES]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="bluez")
         self._thread.start()
         assert self._ready.wait(START_TIMEOUT_S), "the fake BlueZ did not start"
@@ -93,7 +97,7 @@ class BleCameras:
         self._loading = False
 
     def settled(self) -> bool:
-        return not any(camera.queue for camera in self._cameras)
+        return not any(firmware.kept for firmware in self._firmwares)
 
     def close(self) -> None:
         assert self._loop is not None
@@ -107,18 +111,24 @@ class BleCameras:
         async with private_bus(self._place.folder) as bus:
             bluez = FakeBluetoothd(bus.address)
             await bluez.start()
-            for camera in self._cameras:
+            cameras = [
+                (firmware, SimulatedCamera(address=address, firmware=firmware, mtu=MTU, pause_s=PAUSE_S))
+                for address, firmware in zip(ADDRESSES, self._firmwares, strict=True)
+            ]
+            for _, camera in cameras:
                 bluez.add(camera)
             self._ready.set()
             try:
-                await self._offer_until_ended(self._ended)
+                await self._offer_until_ended(cameras, self._ended)
             finally:
                 await bluez.stop()
 
-    async def _offer_until_ended(self, ended: asyncio.Event) -> None:
+    async def _offer_until_ended(
+        self, cameras: Sequence[tuple[LedgerFirmware, SimulatedCamera]], ended: asyncio.Event
+    ) -> None:
         while not ended.is_set():
-            if self._loading:
-                for camera in self._cameras:
-                    camera.offer_one()
+            for firmware, camera in cameras:
+                if self._loading:
+                    camera.send(firmware.take_one())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), TICK_S)
