@@ -21,6 +21,7 @@ HEAD = (
     "worst recovery",
     "worst intake stall",
     "cuts in flight",
+    "felt",
 )
 
 
@@ -52,6 +53,7 @@ class Cell:
             f"{max(run.recovery_worst_s for run in runs):.1f} s",
             f"{max(run.stall_worst_s for run in runs):.1f} s",
             _share(sum(run.cuts_in_flight for run in runs), sum(run.cuts for run in runs)),
+            _share(sum(run.felt for run in runs if run.felt >= 0), sum(run.cycles for run in runs if run.felt >= 0)),
         )
 
 

@@ -189,8 +189,8 @@ def test_a_line_that_is_no_run_is_named(tmp_path: Path) -> None:
 def test_the_table_adds_runs_up_and_shows_a_loss() -> None:
     runs = [CLEAN, replace(CLEAN, seed=2, lost=3, recovery_worst_s=9.9), replace(CLEAN, way="ble")]
     text = report.table(runs, FAULTS, list(WAYS))
-    assert "| kill -9 at random | http | 20 | 2 | 200 | 3 | 0 | 9.9 s | 1.3 s | 90% |" in text
-    assert "| kill -9 at random | ble | 10 | 1 | 100 | 0 | 0 | 1.2 s | 1.3 s | 90% |" in text
+    assert "| kill -9 at random | http | 20 | 2 | 200 | 3 | 0 | 9.9 s | 1.3 s | 90% | 100% |" in text
+    assert "| kill -9 at random | ble | 10 | 1 | 100 | 0 | 0 | 1.2 s | 1.3 s | 90% | 100% |" in text
     assert "30 kills" in text
 
 
