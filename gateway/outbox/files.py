@@ -54,9 +54,26 @@ class DirectoryLock:
 
         Raises DataDirectoryLocked (names the holder), OutboxUnusable (nothing may be written) or DiskNotReady.
         """
-        path = data_dir / LOCK_NAME
+        self._data_dir = data_dir
+        self._descriptor = -1
+        self._take()
+
+    def renew(self) -> None:
+        """Take the lock of the directory that has the name now: a card put back is another one. Raises as above."""
+        held = os.fstat(self._descriptor)
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            found = (self._data_dir / LOCK_NAME).stat()
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != (held.st_dev, held.st_ino):
+            former = self._descriptor
+            self._take()
+            os.close(former)
+
+    def _take(self) -> None:
+        path = self._data_dir / LOCK_NAME
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise DiskNotReady(f"{path} can't be written ({error.strerror}): is the card in, and sound?") from error
@@ -65,16 +82,18 @@ class DirectoryLock:
                 "give the gateway's user write access to the data directory, or set gateway.data_dir"
             ) from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
             raise DataDirectoryLocked(
-                f"process {holder} already serves {data_dir}: stop it, or give this gateway its own gateway.data_dir"
+                f"process {holder} already serves {self._data_dir}: "
+                "stop it, or give this gateway its own gateway.data_dir"
             ) from error
         with contextlib.suppress(OSError):  # the name is a courtesy: a full disk must not keep a gateway from draining
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
 
     def release(self) -> None:
         """Let another process in. Harmless when repeated."""

@@ -103,6 +103,7 @@ class SqliteOutbox:
         self._epoch = store.epoch
         self._queries = store.queries
         self._lock = lock
+        store.before_reopening = lock.renew
         self._clock = clock
         self._meter = meter
         self._crashes: Mapping[str, int] = store.crashes

@@ -66,6 +66,8 @@ class Store:
         self._caps = caps
         self._clock = clock
         self._reopened = False
+        # Called before the file is opened anew: the lock goes with the directory.
+        self.before_reopening: Callable[[], None] = _nothing
         connection = connect()
         try:
             self.ledger: Ledger = load_ledger(connection, queries)
@@ -190,6 +192,7 @@ class Store:
         if self._connection is not None:
             return self._connection
         try:
+            self.before_reopening()
             connection = self._connect()
         except (OutboxUnusable, DiskNotReady) as error:
             if error.__cause__ is not None and is_damage(error.__cause__):
@@ -204,6 +207,10 @@ class Store:
         self._reopened = True
         log.info("outbox_reopened", sequence_high=self.ledger.sequence_high)
         return connection
+
+
+def _nothing() -> None:
+    """Stand in for a lock, where there is none."""
 
 
 def _apply(request: Request[Any], transaction: Transaction) -> object:

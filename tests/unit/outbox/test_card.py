@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable
+from gateway.errors import DataDirectoryLocked, DiskNotReady, DiskUnavailable, OutboxUnusable
 from gateway.outbox.files import DirectoryLock
 from gateway.outbox.reader import Reader
 from gateway.outbox.sqlite_outbox import open_outbox
@@ -101,6 +101,8 @@ async def test_after_a_card_is_put_back_what_is_read_is_the_file_that_is_written
         store._connection = None  # as after an I/O error
         await outbox.commit([draft("a-2")])
         events = await outbox.pending(after_sequence=0, limit=9)
+        with pytest.raises(DataDirectoryLocked):
+            DirectoryLock(data_dir)
     assert [event.submission_id for event in events] == ["a-1", "a-2"]
 
 
