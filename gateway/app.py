@@ -29,6 +29,8 @@ from gateway.device_commands import command_body, parse_device_command
 from gateway.devices.gatekeeper import Gatekeeper
 from gateway.errors import Unavailable
 from gateway.forwarder import Forwarder
+from gateway.forwarding.allowance import Allowance
+from gateway.forwarding.spending_file import SpendingFile
 from gateway.health import Health, PartHealth, PartState
 from gateway.intake import GatewayIntake, IntakeLimits
 from gateway.limits import Limits, derive_limits
@@ -206,9 +208,20 @@ class App:
             clock=self.clock_watch,
             meter=self.metrics,
             rng=self._rng,
+            allowance=self._allowance(),
         )
         supervised = keep_running("forwarder", forwarder.run, clock=self.clock, rng=self._rng)
         return [tasks.create_task(supervised, name="forwarder")]
+
+    def _allowance(self) -> Allowance:
+        return Allowance(
+            settings=self.settings.cloud,
+            file=SpendingFile(self.settings.gateway.data_dir),
+            clock=self.clock_watch,
+            timekeeper=self.clock_watch,
+            age_s=self.outbox.age.age_s,
+            meter=self.metrics,
+        )
 
     def _build_desks(self) -> None:
         settings = self.settings

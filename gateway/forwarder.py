@@ -23,7 +23,9 @@ from datetime import datetime
 
 import structlog
 
+from gateway.cloud.envelope import message_bytes
 from gateway.errors import CloudError, LinkDown, MessageRefused, Unavailable
+from gateway.forwarding.allowance import LOOK_EVERY_S, Allowance, Rest
 from gateway.forwarding.backlog import Backlog
 from gateway.forwarding.batch import Batch
 from gateway.forwarding.dispatch import Dispatch, FreshSessionWanted
@@ -49,6 +51,10 @@ READ_RETRY_S = 5.0
 BREAKS_THE_LINK = "breaks_the_link"
 
 
+class UplinkRests(CloudError):
+    """Not now: quiet hours, or the day's bytes are spent."""
+
+
 class Forwarder:
     """One uplink. ``await run()`` for ever; cancelling stops it promptly and leaves what is in flight pending."""
 
@@ -63,6 +69,7 @@ class Forwarder:
         clock: Clock,
         meter: Meter,
         rng: random.Random,
+        allowance: Allowance | None = None,
         on_state: Callable[[ForwarderStatus], None] | None = None,
     ) -> None:
         self._queue = queue
@@ -73,6 +80,7 @@ class Forwarder:
         self._clock = clock
         self._meter = meter
         self._rng = rng
+        self._allowance = allowance
         self._on_state = on_state
         self._backoff = Backoff(initial_s=settings.backoff_initial_s, max_s=settings.backoff_max_s)
         self._bucket = TokenBucket.full(rate_per_s=settings.messages_per_s_max, now_s=clock.monotonic())
@@ -138,11 +146,25 @@ class Forwarder:
     # --- sessions ---
 
     async def _connect_for_ever(self) -> None:
+        if self._allowance is not None:
+            await self._allowance.restore()
         while True:
+            await self._until_allowed()
             ended = await self._one_session()
             self._meter.count("gateway_cloud_sessions_total", 1, reason=ended.reason)
-            if not isinstance(ended, FreshSessionWanted):
+            if not isinstance(ended, FreshSessionWanted | UplinkRests):
                 await self._back_off(ended)
+
+    async def _until_allowed(self) -> None:
+        """Return when the uplink may be used: not in quiet hours, and with bytes left."""
+        while (rest := self._rest()) is not None:
+            if (self._state, self._reason) != (UplinkState.RESTING, rest.reason):
+                self._enter(UplinkState.RESTING, rest.reason)
+                log.info("cloud_rests", reason=rest.reason, for_s=round(rest.for_s))
+            await asyncio.sleep(min(rest.for_s, LOOK_EVERY_S))
+
+    def _rest(self) -> Rest | None:
+        return None if self._allowance is None else self._allowance.rest()
 
     async def _one_session(self) -> CloudError:
         """Return why the session ended or could not begin."""
@@ -171,9 +193,10 @@ class Forwarder:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(session.lost(), name="forwarder-session")
                 tasks.create_task(self._watch_silence(), name="forwarder-watchdog")
+                tasks.create_task(self._watch_rest(), name="forwarder-rest")
                 # In the body, not as a task: then the count of cancellations below is ours alone.
                 await self._send_for_ever(session, tasks)
-        except* (LinkDown, FreshSessionWanted) as errors:
+        except* (LinkDown, FreshSessionWanted, UplinkRests) as errors:
             ended += _leaves(errors)
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -230,6 +253,11 @@ class Forwarder:
             await self._marks.room()
             await asyncio.sleep(self._bucket.wait_s(self._clock.monotonic()))
             batch = await self._next_batch()
+            if self._rest() is not None:
+                self._backlog.put_back(batch)
+                await asyncio.Event().wait()  # _watch_rest ends the session once what flies has landed
+            if self._allowance is not None:
+                await self._allowance.spend(message_bytes(batch.message))
             now_s = self._clock.monotonic()
             self._bucket = self._bucket.spent(now_s)
             self._flight.launch(batch, now_s=now_s)
@@ -291,6 +319,14 @@ class Forwarder:
         self._backlog.hold(sequence)
         self._suspicion.forget((sequence,))
         self._marks.dead(sequence, reason)
+
+    async def _watch_rest(self) -> None:
+        """Raise UplinkRests when the uplink is to rest and nothing is in flight."""
+        while True:
+            rest = self._rest()
+            if rest is not None and not len(self._flight):
+                raise UplinkRests(rest.reason)
+            await asyncio.sleep(WATCH_EVERY_S)
 
     async def _watch_silence(self) -> None:
         """Raise LinkDown when something is in flight and nothing was answered for too long."""

@@ -75,6 +75,7 @@ DECLARATIONS: dict[str, Declaration] = {
     ),
     "gateway_cloud_child_restarts_total": Declaration("counter", "Replaced SDK processes, by reason", ("reason",)),
     "gateway_cloud_backoff_seconds": Declaration("gauge", "How long the forwarder waits before its next session"),
+    "gateway_cloud_bytes_left_today": Declaration("gauge", "Bytes of cloud.bytes_per_day_max that are left"),
     "gateway_mqtt_chunked_pictures_total": Declaration(
         "counter",
         "Pictures in chunks by end: committed, refused, chunks_timed_out, chunks_replaced, chunks_crowded_out",

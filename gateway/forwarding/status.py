@@ -12,6 +12,7 @@ class UplinkState(StrEnum):
     CONNECTING = "connecting"
     CONNECTED = "connected"
     BACKING_OFF = "backing_off"
+    RESTING = "resting"  # quiet hours, or the day's bytes are spent
     STOPPED = "stopped"
 
 

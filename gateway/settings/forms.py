@@ -7,9 +7,11 @@ whose context has ``text`` (what is wrong) and ``cure`` (a sentence with an exam
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic_core import PydanticCustomError
 
+from gateway.settings.hours import SpanInvalid, parse_span
 from gateway.settings.topic_patterns import PatternInvalid, parse_pattern
 
 GATEWAY_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")  # what IoT Hub allows in a device id, less what needs quoting
@@ -210,4 +212,27 @@ def check_ble_adapter(text: str) -> str:
     """Accept the name of a Bluetooth adapter, or nothing."""
     if text and _BLE_ADAPTER.fullmatch(text) is None:
         raise invalid("is not a Bluetooth adapter", 'Write it as Linux names it, for example "hci0".')
+    return text
+
+
+def check_quiet_hours(text: str) -> str:
+    """Return ``text`` if it is a span of hours."""
+    try:
+        parse_span(text)
+    except SpanInvalid as error:
+        raise invalid(str(error), 'Write from and to as "22:00-06:00"; 24:00 is the end of a day.') from error
+    return text
+
+
+def check_timezone(text: str) -> str:
+    """Return ``text`` if this system knows it as a time zone, or if it is empty."""
+    if not text:
+        return text
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise invalid(
+            f"{text!a} is no time zone that this system knows",
+            'Write an IANA name such as "Europe/Vienna" (Debian: apt-get install tzdata), or leave it empty.',
+        ) from error
     return text

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
-from gateway.settings.forms import check_gateway_id, check_proxy
+from gateway.settings.forms import check_gateway_id, check_proxy, check_quiet_hours, check_timezone
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.problems import Problem
 from gateway.settings.section import (
@@ -352,6 +352,22 @@ class CloudSettings(Section):
         gt=0,
         le=10_000,
         description="Messages a second. Half of the 100/s of an S1 hub, which other devices share.",
+    )
+    bytes_per_day_max: int = Field(
+        default=0,
+        ge=0,
+        le=2**50,
+        description="Bytes of messages a day, for links paid by the byte; then the rest waits for the next day. Does "
+        "not count what TLS, MQTT and pings add: raise keep_alive_s on such links. 0: no limit.",
+    )
+    quiet_hours: tuple[Annotated[str, AfterValidator(check_quiet_hours)], ...] = Field(
+        default=(),
+        description='When the uplink rests, e.g. ["22:00-06:00"]: nothing is sent and no connection kept. Local time; '
+        "while the clock is not right there are none.",
+    )
+    timezone: Annotated[str, AfterValidator(check_timezone)] = Field(
+        default="",
+        description='Of quiet_hours and of the day of bytes_per_day_max: "Europe/Vienna". Empty: as the system has it.',
     )
     window: int = Field(
         default=16,

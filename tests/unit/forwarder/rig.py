@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from gateway.forwarder import Forwarder
+from gateway.forwarding.allowance import Allowance
 from gateway.forwarding.status import ForwarderStatus
 from gateway.messages import EventState
 from gateway.settings import CloudSettings
@@ -30,6 +31,7 @@ class Rig:
         self.meter = RecordingMeter()
         self.clock = VirtualClock(asyncio.get_running_loop())
         self.states: list[ForwarderStatus] = []
+        self.allowance: Allowance | None = None
         self.forwarder = self.new_forwarder()
         self._committed = 0
 
@@ -43,6 +45,7 @@ class Rig:
             clock=self.clock,
             meter=self.meter,
             rng=random.Random(2),
+            allowance=self.allowance,
             on_state=self.states.append,
         )
 
