@@ -9,6 +9,7 @@ admitted → the rest stays pending → checkpoint, close.
 import asyncio
 import contextlib
 import random
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -257,7 +258,7 @@ class App:
     async def _start_adapters(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Start every enabled face under supervision; return when each had its first try, or after FIRST_TRIES_S."""
         devices = build_adapters(self.settings, self._adapter_parts())
-        admin = build_admin_face(self.settings, devices, metrics=self.metrics.exposition, health=self.health_detail)
+        admin = build_admin_face(self.settings, devices, metrics=self._metrics_text, health=self.health_detail)
         faces = (*devices, *(() if admin is None else (admin,)))
         self.adapters = [(adapter, self.health.part(adapter.name)) for adapter in faces]
         supervised, tried = [], []
@@ -298,6 +299,11 @@ class App:
                 tried.set()
 
         await keep_running(adapter.name, serve, clock=self.clock, rng=self._rng)
+
+    def _metrics_text(self) -> bytes:
+        self.metrics.level("gateway_tasks", len(asyncio.all_tasks()))
+        self.metrics.level("gateway_heap_blocks", sys.getallocatedblocks())
+        return self.metrics.exposition()
 
     async def _refresh_metrics(self) -> None:
         while True:

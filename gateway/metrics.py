@@ -121,6 +121,10 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_ble_recovery_total": Declaration(
         "counter", "Steps against a silent radio: new_scanner, power_cycle, auto_recovery, unhealthy", ("rung",)
     ),
+    "gateway_tasks": Declaration("gauge", "Tasks of the event loop that have not ended: what grows for days is a leak"),
+    "gateway_heap_blocks": Declaration(
+        "gauge", "Small blocks of memory that Python holds: what grows for days is a leak"
+    ),
     "gateway_ble_failures_total": Declaration(
         "counter", "Times that Bluetooth could not be used or was lost, by reason", ("reason",)
     ),
