@@ -227,6 +227,11 @@ class Publisher:
             name: at for packet_id, name in self._names.copy().items() if (at := self._acknowledged_at.get(packet_id))
         }
 
+    @property
+    def outstanding(self) -> int:
+        """How many were published and not acknowledged."""
+        return len(self._names) - len(self._acknowledged_at)
+
     def wait_acknowledged(self, count: int, timeout_s: float = 20) -> None:
         give_up_at = time.monotonic() + timeout_s
         while len(self._acknowledged_at) < count and time.monotonic() < give_up_at:

@@ -18,6 +18,8 @@ from tests.fakes.pictures import small_picture
 
 PAUSE_S = 0.004  # between messages: some 200 a second, a tenth of what the gateway takes
 PICTURE_EVERY = 10
+# A device has no memory for more: on a slow machine the load follows what is taken, and ends in bounded time.
+OUTSTANDING_MAX = 400
 DRAIN_TIMEOUT_S = 60.0
 
 
@@ -53,6 +55,9 @@ class Load:
         for number in itertools.count():
             if self._stop.wait(PAUSE_S):
                 return
+            while self._publisher.outstanding >= OUTSTANDING_MAX:
+                if self._stop.wait(PAUSE_S):
+                    return
             kind = "images" if number % PICTURE_EVERY == 0 else "readings"
             payload = picture(number) if kind == "images" else json.dumps({"n": number}).encode()
             suffix = f"/n-{number}" if self._with_ids else ""
