@@ -291,8 +291,10 @@ class BleService:
 
     async def _hold(self, known: KnownDevice, advert: Advert, link: Link) -> None:
         failed, reason, detail = True, "stopped", ""
+        session: Session | SensorSession | None = None
         try:
-            end = await self._session(known, link).run()
+            session = self._session(known, link)
+            end = await session.run()
             failed, reason = end is TurnEnd.ONLY_DAMAGE, end.value
         except RadioError as error:
             reason, detail = error.reason, error.detail
@@ -301,6 +303,8 @@ class BleService:
             try:
                 closed = await link.close(self._close_limit_s)
             finally:
+                if session is not None:
+                    session.left()
                 self._let_go(link, advert, reason, failed=failed, detail=detail, closed=closed)
 
     def _let_go(self, link: Link, advert: Advert, reason: str, *, failed: bool, detail: str, closed: bool) -> None:

@@ -29,7 +29,7 @@ WRITES_MAX = 256
 
 
 class Session:
-    """Use once. ``run`` returns why it ended; the caller closes the link."""
+    """Use once. ``run`` returns why it ended; the caller closes the link, then says so by ``left``."""
 
     def __init__(
         self,
@@ -50,19 +50,23 @@ class Session:
         self._clock = clock
         self._writes: asyncio.Queue[tuple[Write, asyncio.Future[bool]]] = asyncio.Queue(WRITES_MAX)
         self._rows: dict[str, BleakGATTCharacteristic] = {}
+        self._attached = False
 
     async def run(self) -> TurnEnd:
         """Speak with the camera. Raises RadioError when the link fails."""
         self._find_rows()
         # Before notifications are on: a camera may send the moment they are. What it says to write waits until then.
         self._camera.attach(self._send, att_payload_max=self._att_payload_max())
-        try:
-            await self._subscribe()
-            return await self._speak()
-        finally:
+        self._attached = True
+        await self._subscribe()
+        return await self._speak()
+
+    def left(self) -> None:
+        """Take note that the link is closed. Not before: a picture may come while it closes, and is to be counted."""
+        if self._attached:
             self._camera.detach()
-            while not self._writes.empty():
-                _tell(self._writes.get_nowait()[1], written=False)
+        while not self._writes.empty():
+            _tell(self._writes.get_nowait()[1], written=False)
 
     async def _speak(self) -> TurnEnd:
         while True:
@@ -159,3 +163,6 @@ class SensorSession:
                 return end
             await asyncio.sleep(TICK_S)
         return TurnEnd.LOST
+
+    def left(self) -> None:
+        """Take note that the link is closed: nothing of a sensor is under way."""

@@ -310,3 +310,17 @@ async def test_more_cameras_than_connections_take_fair_turns(site: BleSite) -> N
     assert site.bluez.links_high <= 2
     assert most - least <= 2
     assert {jpeg(5_000, n) for n in range(7)} == set(site.pictures())
+
+
+async def test_picture_that_is_cut_by_the_end_of_a_turn_is_counted(site: BleSite) -> None:
+    first = camera_of("openglass", jpeg(4_000))
+    second = camera_of("openglass", jpeg(4_000, 1), address="AA:BB:CC:DD:EE:02")
+    site.bluez.add(first, second)
+    site.bluez.faults.add("Disconnect", Fault(delay_s=0.5))
+    async with site.serving(connections_max=1):
+        await until(lambda: site.bluez.calls["Disconnect"] >= 1, "the end of a turn")
+        assert site.outcome("gap") == 0
+        leaving = first if first.air is not None else second
+        leaving.pause_s = 0.1  # 21 notifications: it is cut in the middle
+        leaving.take_photo()
+        await until(lambda: site.outcome("gap") == 1, "the picture that was cut")
