@@ -50,8 +50,9 @@ DROP_EVERY_S = 3.0
 WARM_UP = 1 / 3
 # Growth between the middle and the last third. A leak of one notification's bytes would be megabytes in ten minutes.
 RSS_GROWTH_MB_MAX = 4.0
-# Of some 700,000. One object kept for each picture or reading would be more.
-HEAP_GROWTH_BLOCKS_MAX = 12_000
+# Of some 400,000. In ten minutes (some 10,000 events) one object kept for each event would be more; in seconds, the
+# libraries' caches still fill.
+HEAP_GROWTH_BLOCKS_MAX = 4_000 if SECONDS >= 300 else 12_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +245,9 @@ async def given_back(idle: Sample, probe: Probe) -> None:
         await asyncio.sleep(0.2)
 
 
-async def calm_down(site: Site, ble: BleSite, probe: Probe) -> None:
-    """Let everybody finish and go."""
+async def calm_down(site: Site, ble: BleSite) -> None:
+    """Let everybody have had a turn, finish and go."""
+    await until(lambda: all(camera.ended for camera in site.cameras), "a picture of each camera")
     for camera in site.cameras:
         camera.firmware.interval_s = None
     kept = [one.firmware for one in site.cameras if isinstance(one.firmware, GatewayImage1Camera)]
@@ -312,7 +314,8 @@ def assert_readings_are_accounted_for(site: Site, probe: Probe, seconds: float) 
 
 def assert_fair(site: Site) -> str:
     turns = [camera.links for camera in site.cameras]
-    assert min(turns) * 3 >= max(turns), f"turns of the cameras: {turns}"
+    # Of a few turns each, one more or less says nothing; links break at random, too.
+    assert min(turns) * 3 >= max(turns) - 6, f"turns of the cameras: {turns}"
     return f"turns {turns}, pictures {[camera.photos for camera in site.cameras]}"
 
 
@@ -326,7 +329,7 @@ async def test_nothing_leaks_and_nobody_starves(tmp_path: Path) -> None:
             idle = await at_rest(ble, probe)
             ble.bluez.add(*site.devices)
             samples = await run(site, ble, probe, SECONDS)
-            await calm_down(site, ble, probe)
+            await calm_down(site, ble)
             await given_back(idle, probe)
             assert ble.bluez.links_high <= CONNECTIONS_MAX
             assert ble.bluez.notify_clients == 0
