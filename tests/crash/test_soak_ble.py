@@ -235,7 +235,6 @@ async def at_rest(ble: BleSite, probe: Probe) -> Sample:
 
 async def given_back(idle: Sample, probe: Probe) -> None:
     """Return when tasks and files are as many as before; connecting to a device that just left takes its time."""
-    # Whoever was heard in the last ten seconds is tried once more: roster.FRESH_S.
     give_up_at = time.monotonic() + 40
     while True:
         now = await asyncio.to_thread(probe.sample)
@@ -254,7 +253,8 @@ async def calm_down(site: Site, ble: BleSite) -> None:
     await until(lambda: not any(firmware.kept for firmware in kept), "the rest of what is kept")
     for one in site.devices:
         one.silent = True
-        ble.bluez.drop(one)
+        # Forgotten, too: whoever was heard in the last ten seconds is tried once more, and that is over at once then.
+        ble.bluez.radio.remove(ble.bluez.path(one))
     await until(lambda: not ble.bluez.links, "the end of the last link")
 
 
