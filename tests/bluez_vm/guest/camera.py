@@ -29,12 +29,16 @@ _PROPERTIES = {
 
 
 class AiredCamera(AiredPeripheral):
-    """A firmware behind a GATT server. ``pause_s`` lies between two notifications, as in cameras that pace them."""
+    """A firmware behind a GATT server. ``pause_s`` lies between two notifications, as in cameras that pace them.
+
+    ``written`` is what came on the link of now, or the last one.
+    """
 
     def __init__(
         self, air: Air, *, address: str, name: str, firmware: BleCamera, mtu: int = 247, pause_s: float = 0.01
     ) -> None:
         self.firmware = firmware
+        self.written: list[bytes] = []
         self._pause_s = pause_s
         self._rows = {row.role: self._characteristic(row) for row in firmware.characteristics}
         uuid = bytes.fromhex(firmware.service_uuid.replace("-", ""))[::-1]
@@ -86,6 +90,7 @@ class AiredCamera(AiredPeripheral):
     # --- the link -------------------------------------------------------------------------------------
 
     def link_began(self, connection: Connection) -> None:
+        self.written.clear()
         self._outgoing.clear()
         connection.on(Connection.EVENT_CONNECTION_ATT_MTU_UPDATE, partial(self._agreed, connection))
         self._agreed(connection)
@@ -110,6 +115,7 @@ class AiredCamera(AiredPeripheral):
 
     def _written(self, role: str, _: Connection, data: bytes) -> None:
         log.info("%s: %s was written %s", self.address, role, data.hex())
+        self.written.append(bytes(data))
         if self.firmware.supersedes(role, data):
             self._outgoing.clear()
         self._queue(self.firmware.written(role, bytes(data)))

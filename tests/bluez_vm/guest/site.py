@@ -25,7 +25,7 @@ from tests.fakes.gateway_process import GatewayProcess
 
 # Emulated, and on a machine that others use: everything may take this many times as long as on a plain one.
 SLOWNESS = 8.0
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 LOOK_EVERY_S = 0.1
 DATA = Path("/run/gateway")
 # Short, so that the ladder is climbed in a minute. The beacon says something five times a second.
