@@ -113,8 +113,10 @@ async def openglass_half_photo(site: Site) -> None:
     assert len(events) == 1, f"{len(events)} events"
     assert events[0].sha256 != lost.sha256, "the photo that was cut"
     _check(events[0], site.film.newest)
-    gap = await site.metric("gateway_ble_transfers_total", profile="openglass", outcome="gap")
-    assert gap == 1, f"{gap} transfers counted as a gap"
+    # On a busy machine the silence is seen before the lost link.
+    reasons = ("gap", "idle_timeout")
+    told = [await site.metric("gateway_ble_transfers_total", profile="openglass", outcome=one) for one in reasons]
+    assert sum(told) == 1, f"{told} transfers counted as {reasons}"
 
 
 async def bluetoothd_restarted(site: Site) -> None:
