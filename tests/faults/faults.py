@@ -1,8 +1,8 @@
 """What a fault is: something that happens to a loaded site again and again, and leaves it well in between."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tests.faults.equipment import Equipment
@@ -32,10 +32,14 @@ class Fault(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """A row of the matrix. ``pending`` says why it can't be run yet; then there is nothing to make."""
+    """A row of the matrix. ``pending`` says why it can't be run yet; then there is nothing to make.
+
+    ``environment``: settings of the gateway that it wants.
+    """
 
     name: str
     title: str
     make: Callable[[], Fault] | None = None
     needs: frozenset[Equipment] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
     pending: str = ""

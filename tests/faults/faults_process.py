@@ -1,9 +1,9 @@
 """kill -9 of the whole gateway, at any moment and at the named points of gateway/failpoints.py."""
 
-import contextlib
 import random
-import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 
 from tests.faults.faults import Cycle
 from tests.faults.site import Broken, Site
@@ -11,13 +11,17 @@ from tests.faults.site import Broken, Site
 # A life between two kills: long enough that the SDK's process connects in some of them.
 LIFE_S = (0.02, 1.2)
 # A point that is not passed in this time is not passed in this life: an ordinary kill ends it.
-POINT_WAIT_S = 4.0
-POINTS = (
-    "outbox_before_commit",
-    "outbox_after_commit",
-    "outbox_before_mark_delivered",
-    "outbox_after_mark_delivered",
-)
+POINT_WAIT_S = 15.0
+# Each with the highest pass at which it kills. These are passed whatever the uplink does,
+COMMIT_POINTS = {"outbox_before_commit": 40, "outbox_after_commit": 40}
+# and these while it delivers.
+POINTS = COMMIT_POINTS | {
+    "outbox_before_mark_delivered": 15,
+    "outbox_after_mark_delivered": 15,
+    "outbox_during_prune": 2,
+}
+# So small a file that what the cloud has must make room all the time, or there would be no pruning in a short life.
+SMALL_FILE = {"GATEWAY_OUTBOX__ROWS_MAX": "200"}
 
 
 class RandomKill:
@@ -34,16 +38,20 @@ class RandomKill:
 class KillAtPoint:
     """At a named point, at a pass of it that is drawn; the life that ends so is started here."""
 
+    def __init__(self, points: Mapping[str, int]) -> None:
+        self._points = points
+
     def cycle(self, site: Site, rng: random.Random) -> Cycle:
+        site.may_have_pruned = True
         site.kill()
-        gateway = site.start(failpoint=f"{rng.choice(POINTS)}:{rng.randrange(2, 60)}")
+        point = rng.choice(list(self._points))
+        gateway = site.start(failpoint=f"{point}:{rng.randrange(1, self._points[point] + 1)}")
         # Read here: what the kill above cut short has been noticed, and is not counted.
         cut_before = site.ledger.cut_short
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            gateway.wait(POINT_WAIT_S)
+        passed = site.wait_until(lambda: not gateway.running(), POINT_WAIT_S)
         site.ledger.mark()
         site.kill()
-        return come_back(site, cut_before)
+        return replace(come_back(site, cut_before), felt=passed)
 
 
 def come_back(site: Site, cut_before: int) -> Cycle:

@@ -12,8 +12,9 @@ from tests.faults.site import Broken, Site
 
 # Longest to be felt: a silent line, after the send timeout (2 s here) or twice the keep-alive (5 s).
 FELT_WITHIN_S = 20.0
-LASTS_S = (0.2, 1.5)
-WELL_S = (0.2, 0.8)
+LASTS_S = (0.1, 0.8)
+WELL_S = (0.1, 0.5)
+THROTTLED_S = 0.5
 
 Trouble = Callable[[Site, random.Random], AbstractContextManager[None]]
 
@@ -86,8 +87,8 @@ def throttled(site: Site, rng: random.Random) -> Iterator[None]:
     site.hub.kick()
     yield
     # It lets us in again, and is slow for a while.
-    site.hub.set_faults(puback_delay_s=0.5)
-    time.sleep(1)
+    site.hub.set_faults(puback_delay_s=0.2)
+    time.sleep(THROTTLED_S)
     site.hub.set_faults()
 
 

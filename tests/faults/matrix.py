@@ -14,7 +14,7 @@ from tests.faults.faults_disk import (
     ReadOnly,
     SlowSyncs,
 )
-from tests.faults.faults_process import KillAtPoint, RandomKill
+from tests.faults.faults_process import COMMIT_POINTS, POINTS, SMALL_FILE, KillAtPoint, RandomKill
 from tests.faults.faults_together import Everything
 from tests.faults.faults_uplink import (
     Trouble,
@@ -62,13 +62,16 @@ _TROUBLES: tuple[tuple[str, str, Trouble], ...] = (
 
 def _everything() -> Everything:
     # Not DNS: a gateway with names of its own does not see a card that is mounted anew.
-    kinds = (RandomKill, KillAtPoint, PowerCut, KillThenPowerCut, FullDisk, CardRemoved, ReadOnly, FailingSyncs)
-    return Everything([*(kind() for kind in kinds), SlowSyncs(), ClockJumps()], [each for _, _, each in _TROUBLES])
+    kinds = (RandomKill, PowerCut, KillThenPowerCut, FullDisk, CardRemoved, ReadOnly, FailingSyncs, SlowSyncs)
+    faults = [*(kind() for kind in kinds), ClockJumps(), KillAtPoint(COMMIT_POINTS)]
+    return Everything(faults, [each for _, _, each in _TROUBLES])
 
 
 FAULTS = (
     FaultPlan(name="kill", title="kill -9 at random", make=RandomKill),
-    FaultPlan(name="kill-at-point", title="kill -9 at named points", make=KillAtPoint),
+    FaultPlan(
+        name="kill-at-point", title="kill -9 at named points", make=partial(KillAtPoint, POINTS), environment=SMALL_FILE
+    ),
     FaultPlan(name="power-cut", title="power cut", make=PowerCut, needs=_DISK),
     FaultPlan(
         name="power-cut-after-kill",

@@ -51,8 +51,10 @@ def run(plan: RunPlan, *, workdir: Path | None = None, on_cycle: Callable[[int],
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=workdir))
     tally = _Tally()
+    fault = plan.fault
+    wanted = SitePlan(way=WAYS[plan.way], run=plan.name, needs=fault.needs, environment=fault.environment)
     with _kept_if(lambda: not _record(plan, tally, duration_s=0).clean, folder):
-        with site(folder, SitePlan(way=WAYS[plan.way], run=plan.name, needs=plan.fault.needs)) as built:
+        with site(folder, wanted) as built:
             try:
                 _work(plan, built, tally, on_cycle)
             except (Broken, AssertionError, OSError, sqlite3.Error, subprocess.SubprocessError) as error:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -70,6 +70,7 @@ class Site:
         self.ledger = ledger
         self.cloud = CloudConsumer()
         self.gateway: GatewayProcess | None = None
+        self.wanted: Mapping[str, str] = {}
         # Whether what the cloud has may be gone from the file by now.
         self.may_have_pruned = False
         # The same in every life, also one that the gateway begins by itself.
@@ -224,7 +225,7 @@ class Site:
         preload = {} if tools.shim is None else tools.shim.environment()
         faces = {"GATEWAY_HTTP__LISTEN": self._http, "GATEWAY_ADMIN__LISTEN": self._admin}
         cloud = {**self.hub.environment(), "GATEWAY_CLOUD__PROXY": proxy, **IMPATIENT}
-        return {**faces, **cloud, **self.way.environment(), **preload}
+        return {**faces, **cloud, **self.way.environment(), **preload, **self.wanted}
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, failing: str) -> None:
         if not self.wait_until(condition, timeout_s):
@@ -249,6 +250,7 @@ class SitePlan:
     way: WayFactory
     run: str
     needs: frozenset[Equipment] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -271,6 +273,7 @@ def site(folder: Path, plan: SitePlan) -> Iterator[Site]:
         way = plan.way(Place(folder=folder, ledger=ledger, payloads=Payloads(plan.run)))
         stack.callback(way.close)
         built = Site(folder=folder, data_dir=data_dir, tools=tools, hub=hub, way=way, ledger=ledger)
+        built.wanted = plan.environment
         stack.callback(_end, built)
         yield built
 

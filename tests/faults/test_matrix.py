@@ -26,8 +26,8 @@ RUNNABLE = {plan.name: plan for plan in FAULTS if not plan.pending}
 SHARES = {
     "http": tuple(name for name in RUNNABLE if name.startswith(("uplink-", "sdk-"))),
     "mqtt-listener": ("disk-eio", "slow-fsync", "full-disk", "card-removed", "read-only", "clock-jumps"),
-    "mqtt-broker": ("power-cut", "power-cut-after-kill"),
-    "ble": ("kill", "kill-at-point", "all"),
+    "mqtt-broker": ("power-cut", "power-cut-after-kill", "all"),
+    "ble": ("kill", "kill-at-point"),
 }
 
 
@@ -45,7 +45,8 @@ def one_after_the_other(names: tuple[str, ...]) -> FaultPlan:
     def make() -> OneAfterTheOther:
         return OneAfterTheOther([plan.make() for plan in plans if plan.make is not None])
 
-    return FaultPlan(name="in-turn", title="one after the other", make=make, needs=needs)
+    environment = {name: value for plan in plans for name, value in plan.environment.items()}
+    return FaultPlan(name="in-turn", title="one after the other", make=make, needs=needs, environment=environment)
 
 
 def test_every_fault_that_is_not_pending_is_tested_here() -> None:
