@@ -139,6 +139,7 @@ class App:
             queue_max=self.limits.classify_queue_max,
         )
         stack.push_async_callback(asyncio.to_thread, self.classifier.close, CLASSIFIER_STOP_DEADLINE_S)
+        self.outbox.gather_while(lambda: self.classifier.is_backed_up)
         self.intake = self._build_intake(journal)
         self._build_desks()
         self.health = Health(intake_obstacles=self.intake.obstacles, started_s=self.clock.monotonic())

@@ -5,6 +5,10 @@ the first acknowledged device is back at once and its request goes alone, while 
 where syncs are slow and requests have company, the first waits until as many are there as lately came together, and
 at most as long as a sync takes: fewer syncs, less wear, more results a second. A fast disk never waits, and neither
 does a lone device.
+
+Pictures that others queue behind for the classifier are another matter: their company is certain, and they have waited
+for longer than this already. They wait for each other on any disk, up to PICTURES_WAIT_S, before they are handed to the
+writer: a commit of one costs 250 us of CPU, of four 95 each.
 """
 
 from dataclasses import dataclass
@@ -13,6 +17,10 @@ from dataclasses import dataclass
 SLOW_SYNC_S = 0.005
 # A wait that a device notices would be worse than a sync more.
 GATHER_MAX_S = 0.05
+# Two pictures at least on two cores of a desktop; three on a Pi's four.
+PICTURES_WAIT_S = 0.02
+# Beyond it a commit of more saves nothing worth a wait.
+PICTURES_MAX = 16
 # Of a new measurement in the average: about the last ten count.
 WEIGHT = 0.2
 # How fast a crowd that is gone is forgotten, per commit: 32 devices in about 26.

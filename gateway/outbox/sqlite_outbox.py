@@ -8,13 +8,14 @@ stays at a few MiB).
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from gateway.messages import (
+    Classification,
     Command,
     CommandState,
     Event,
@@ -130,6 +131,10 @@ class SqliteOutbox:
         """Start the writer thread, for the running event loop. It prunes by itself when it has time."""
         self._writer.start()
 
+    def gather_while(self, more_comes: Callable[[], bool]) -> None:
+        """Let commits of pictures wait a moment for each other while ``more_comes`` says that others are behind."""
+        self._writer.gather_while(more_comes)
+
     async def failed(self) -> None:
         """Raise what ended the writer (damage, or our bug): the process should end too. Never returns otherwise."""
         await self._writer.failed()
@@ -166,7 +171,8 @@ class SqliteOutbox:
 
     async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
         """Return when the drafts are on disk, all or none; a redelivery returns the first receipt."""
-        return await self._writer.submit(CommitDrafts(drafts, now=self._clock.now()))
+        can_wait = isinstance(drafts[0].result, Classification)
+        return await self._writer.submit(CommitDrafts(drafts, now=self._clock.now()), can_wait=can_wait)
 
     async def record_refusal(self, refusal: Refusal) -> None:
         """Return when the refusal is on disk."""

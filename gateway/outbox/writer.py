@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from gateway.errors import DiskUnavailable, IntakeFull, OutboxUnusable, Stopping, Unavailable
-from gateway.outbox.gathering import Pace
+from gateway.outbox.gathering import PICTURES_MAX, PICTURES_WAIT_S, Pace
 from gateway.outbox.pruning import Keeping
 from gateway.outbox.requests import Prune, Request
 from gateway.outbox.store import Store
@@ -67,12 +67,18 @@ class Writer:
         self._clock = clock
         self._meter = meter
         self._on_work = on_work
-        self._queue: queue.SimpleQueue[_Waiting[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Waiting[Any]] | None] = queue.SimpleQueue()
         self._admission = threading.Lock()  # nothing may be queued behind the end mark
+        self._more_comes: Callable[[], bool] = _never
+        self._gathered: list[_Waiting[Any]] = []
+        self._gathered_max = min(PICTURES_MAX, group_max)
+        self._is_due = False
+        self._patience: asyncio.TimerHandle | None = None
         self._stopping = False
         self._started = False
         self._unresolved = 0
         self._group: list[_Waiting[Any]] = []  # in work
+        self._left_over: list[_Waiting[Any]] = []  # of what was handed over, for the next group
         self._next_prune_at = 0.0
         self._next_keep_time_at = 0.0
         self._next_count_at = 0.0
@@ -93,7 +99,11 @@ class Writer:
         self._started = True
         self._thread.start()
 
-    def submit(self, request: Request[T]) -> "asyncio.Future[T]":
+    def gather_while(self, more_comes: Callable[[], bool]) -> None:
+        """Let requests that can wait do so, for PICTURES_WAIT_S, while ``more_comes`` says that others are behind."""
+        self._more_comes = more_comes
+
+    def submit(self, request: Request[T], *, can_wait: bool = False) -> "asyncio.Future[T]":
         """Queue a request. Cancelling the future does not undo it. Raises Unavailable when nothing more is taken."""
         assert self._started, "start() comes first"
         if self._unresolved >= WAITING_MAX:
@@ -102,9 +112,30 @@ class Writer:
         with self._admission:
             if self._stopping:
                 raise Stopping("the outbox is closed")
-            self._queue.put(waiting)
+            self._gathered.append(waiting)
         self._unresolved += 1
+        if not can_wait or len(self._gathered) >= self._gathered_max or not self._more_comes():
+            if not self._is_due:
+                # At the end of this turn of the loop: what is submitted in one turn is one transaction.
+                self._is_due = True
+                self._loop.call_soon(self._hand_over)
+        elif self._patience is None:
+            self._patience = self._loop.call_later(PICTURES_WAIT_S, self._hand_over)
         return waiting.future
+
+    def _hand_over(self) -> None:
+        """Give what was gathered to the thread: one wake, one transaction."""
+        self._is_due = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        with self._admission:
+            self._queue_gathered()
+
+    def _queue_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._queue.put(gathered)
 
     async def failed(self) -> None:
         """Raise what ended the thread; never return otherwise."""
@@ -136,6 +167,7 @@ class Writer:
         """Finish what was queued, checkpoint and close. Returns whether that was done in time."""
         with self._admission:
             self._stopping = True
+            self._queue_gathered()
             self._queue.put(None)
         if not self._started:
             self._store.close()
@@ -166,17 +198,19 @@ class Writer:
         """Wait for a request or the time to prune; take along what else waits. Returns whether the end mark came."""
         wait_s = min(PRUNE_EVERY_S, max(0.0, self._next_prune_at - self._clock.monotonic()))
         with contextlib.suppress(queue.Empty):
-            waiting = self._queue.get(timeout=wait_s)
+            gathered = self._left_over or self._queue.get(timeout=wait_s)
             began_s = self._clock.monotonic()
-            while waiting is not None:
-                self._group.append(waiting)
+            while gathered is not None:
+                room = self._group_max - len(self._group)
+                self._group += gathered[:room]
+                self._left_over = gathered[room:]
                 if len(self._group) >= self._group_max:
                     return False
-                waiting = self._next(began_s)
+                gathered = self._next(began_s)
             return True
         return False
 
-    def _next(self, began_s: float) -> "_Waiting[Any] | None":
+    def _next(self, began_s: float) -> list[_Waiting[Any]] | None:
         """Return what waits, or comes while the group may still wait for company. Raises queue.Empty."""
         try:
             return self._queue.get_nowait()
@@ -195,7 +229,8 @@ class Writer:
             return
         self._meter.observe("gateway_outbox_commit_seconds", self._clock.monotonic() - started)
         self._meter.observe("gateway_outbox_commit_group_size", len(group))
-        self._pace = self._pace.after(sync_s=committed.sync_s, group=len(group), waiting=self._queue.qsize())
+        waiting_now = max(0, self._unresolved - len(group))
+        self._pace = self._pace.after(sync_s=committed.sync_s, group=len(group), waiting=waiting_now)
         self._count_pruned(committed.pruned)
         for waiting, outcome in zip(group, committed.outcomes, strict=True):
             waiting.outcome = outcome
@@ -261,11 +296,10 @@ class Writer:
         """Close the file; nobody is left waiting. An error is handed to those who await :meth:`failed`."""
         with self._admission:
             self._stopping = True
-        left = list(self._group)
+            left, self._gathered = [*self._group, *self._left_over, *self._gathered], []
         with contextlib.suppress(queue.Empty):
             while True:
-                waiting = self._queue.get_nowait()
-                left += [] if waiting is None else [waiting]
+                left += self._queue.get_nowait() or []
         for waiting in left:
             waiting.outcome = Stopping("the outbox has ended; the gateway restarts")
         self._post(left)
@@ -285,6 +319,10 @@ class Writer:
         self._count_written()
         with contextlib.suppress(DiskUnavailable, OutboxUnusable):
             self._store.transact([KeepTime(written_bytes=self._written_unsaved)])
+
+
+def _never() -> bool:
+    return False
 
 
 def _for_one(error: DiskUnavailable) -> Unavailable:

@@ -75,6 +75,11 @@ class TfliteClassifier:
         return self._bundle.identity
 
     @property
+    def is_backed_up(self) -> bool:
+        """Whether pictures wait for a worker, so that others will follow those that are done."""
+        return len(self._jobs) > self._workers
+
+    @property
     def description(self) -> BundleDescription:
         """Return the bundle for people."""
         return self._bundle.description
