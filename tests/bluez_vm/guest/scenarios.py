@@ -40,14 +40,12 @@ async def gateway_before_bluetooth(site: Site) -> None:
 
 
 async def image1_picture(site: Site) -> None:
-    await site.image1_camera.switch_on()
-    await until(lambda: site.image1_camera.listened_to, "a link")
+    await _ready(site.image1_camera)
     await _image1_arrives(site, site.image1_camera, site.image1)
 
 
 async def image1_at_smallest_mtu(site: Site) -> None:
-    await site.small_camera.switch_on()
-    await until(lambda: site.small_camera.listened_to, "a link")
+    await _ready(site.small_camera)
     await _image1_arrives(site, site.small_camera, site.small)
     await site.small_camera.switch_off()
 
@@ -73,6 +71,8 @@ async def readings(site: Site) -> None:
 
 
 async def commands(site: Site) -> None:
+    await _glass_ready(site)
+    await _ready(site.image1_camera)
     photos = len(_events(site, site.openglass_camera))
     await site.command(site.openglass_camera.device_id, "photo")
     await until(lambda: len(_events(site, site.openglass_camera)) == photos + 1, "the photo that was asked for")
@@ -88,6 +88,7 @@ async def commands(site: Site) -> None:
 
 async def image1_resumes(site: Site) -> None:
     camera, firmware = site.image1_camera, site.image1
+    await _ready(camera)
     picture = await _half_a_picture(site, camera)
     await asyncio.sleep(DELIVERY_S)
     links = camera.links
@@ -103,6 +104,7 @@ async def image1_resumes(site: Site) -> None:
 
 async def openglass_half_photo(site: Site) -> None:
     camera = site.openglass_camera
+    await _glass_ready(site)
     before = len(_events(site, camera))
     camera.in_mid_transfer(MID_TRANSFER, camera.walk_away)
     camera.take_photo()
@@ -129,7 +131,7 @@ async def bluetoothd_killed(site: Site) -> None:
 
 async def gateway_killed(site: Site) -> None:
     camera, firmware = site.image1_camera, site.image1
-    await until(lambda: camera.listened_to, "a link")
+    await _ready(camera)
     links = camera.links
     picture = await _half_a_picture(site, camera)
     await asyncio.to_thread(site.gateway.kill)
@@ -147,6 +149,8 @@ async def gateway_killed(site: Site) -> None:
 
 async def deaf_radio(site: Site) -> None:
     assert site.radio is not None
+    # A radio that never heard anybody is not thought deaf.
+    await _ready(site.image1_camera)
     worker, failed = site.gateway.worker_pid, site.logged("part_failed")
     for one in (site.image1_camera, site.openglass_camera, site.sensor):
         await one.switch_off()
@@ -162,16 +166,14 @@ async def deaf_radio(site: Site) -> None:
     # Without Bluetooth sockets in Python (built without bluetooth.h) it can't do its second half, and says so.
     told = "true" if hasattr(socket, "BTPROTO_HCI") else "false"
     assert site.logged("ble_controller_reset", f'"recovered": {told}') == 1, "bluetooth-auto-recovery did not succeed"
-    await site.image1_camera.switch_on()
-    await until(lambda: site.image1_camera.listened_to, "a link after recovery")
+    await _ready(site.image1_camera)
     await _image1_arrives(site, site.image1_camera, site.image1)
     assert site.logged("part_failed") == failed, "the adapter failed on the way"
     assert site.gateway.worker_pid == worker, "the gateway was restarted"
 
 
 async def stop(site: Site) -> None:
-    await site.openglass_camera.switch_on()
-    await until(lambda: site.openglass_camera.listened_to, "a link")
+    await _ready(site.openglass_camera)
     code = await asyncio.to_thread(site.gateway.stop)
     assert code == 0, f"exit code {code}"
     left = [one.address for one in (site.image1_camera, site.openglass_camera) if one.connection is not None]
@@ -201,9 +203,25 @@ SCENARIOS = (
 )
 
 
+async def _ready(camera: AiredCamera) -> None:
+    """Return when the camera is on, and the gateway listens to it."""
+    if not camera.listened_to:
+        await camera.switch_on()
+    await until(lambda: camera.listened_to, f"a link with {camera.address}")
+
+
+async def _glass_ready(site: Site) -> None:
+    """The same for the one that is asked for a photo at every link: that one has come, too."""
+    camera = site.openglass_camera
+    before, linked = len(_events(site, camera)), camera.listened_to
+    await _ready(camera)
+    await until(lambda: linked or len(_events(site, camera)) > before, "the photo at the link")
+
+
 async def _goes_on_without_bluetoothd(site: Site, how: signal.Signals) -> None:
     camera, firmware = site.image1_camera, site.image1
-    await until(lambda: camera.listened_to, "a link")
+    await _ready(camera)
+    await _glass_ready(site)
     worker, glass = site.gateway.worker_pid, len(_events(site, site.openglass_camera))
     picture = await _half_a_picture(site, camera)
     await asyncio.to_thread(site.bluetoothd.end, how)
