@@ -1,12 +1,13 @@
 import socket
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway import RELEASED_AT
 from gateway.cloud.diagnosis import diagnose
 
-NOW = datetime(2026, 12, 2, tzinfo=UTC)
+NOW = RELEASED_AT + timedelta(days=31)
 NAMED: dict[str, type[Exception]] = {
     name: type(name, (Exception,), {})
     for name in ("ClientError", "CredentialError", "ConnectionFailedError", "OperationTimeout", "OperationCancelled")

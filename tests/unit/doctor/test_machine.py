@@ -1,10 +1,11 @@
 """What is said of clock, memory and cores."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from gateway import RELEASED_AT
 from gateway.doctor.finding import Level
 from gateway.doctor.machine import (
     Memory,
@@ -16,7 +17,7 @@ from gateway.doctor.machine import (
 )
 from gateway.timekeeping.trust import Evidence, TrustMode
 
-NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+NOW = RELEASED_AT + timedelta(days=22)
 PAST = datetime(1970, 1, 1, tzinfo=UTC)
 NONE, SYNCED, ONCE = Evidence(), Evidence(is_synchronised=True), Evidence(was_synchronised=True)
 

@@ -1,14 +1,15 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from gateway import RELEASED_AT
 from gateway.errors import ReadingInvalid
 from gateway.readings import parse_readings
 from gateway.senml import NAME_CHARS_MAX, SENML_TYPE
 
-NOW = datetime(2026, 12, 4, 8, 30, tzinfo=UTC)
+NOW = RELEASED_AT + timedelta(days=33, hours=8, minutes=30)  # a clock that can be right
 
 
 def resolve(document: Any, content_type: str = "application/json") -> list[Any]:
