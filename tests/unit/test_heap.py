@@ -20,7 +20,8 @@ for _ in range(3):
     pictures, small = [], []
     for _ in range(8):
         pictures.append(b"x" * 12_000_000)
-        small.append(bytearray(3_000))  # something that stays above each picture
+        # Something that stays above each picture: larger than any hole that importing left further down.
+        small.append(bytearray(100_000))
     del pictures
 print(resident_mib() - before)
 """
