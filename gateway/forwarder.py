@@ -39,8 +39,10 @@ from gateway.settings import CloudSettings
 
 log = structlog.get_logger(__name__)
 
-# The link has these deadlines itself; ours are the second net and come a little later.
-CONNECT_GRACE_S = 2.0
+# The link has these deadlines itself; ours are the second net and come a little later. That of a connect leaves room
+# for the start of the SDK's process (child_process.START_TIMEOUT_S): cut short each time, it would never be up on a
+# board that is slow or busy.
+CONNECT_GRACE_S = 62.0
 SILENCE_GRACE_S = 1.0
 SEND_GRACE_S = 3.0
 # Facts: an SDK client that does not shut down within 5 s never will; 1 s more to kill it.

@@ -37,6 +37,7 @@ class Weather:
 
     refuses_connect: float = 0.0
     hangs_connect: float = 0.0
+    starts_for_s: float = 0.0  # before it connects: the SDK's process on a slow board
     drops_before: float = 0.0  # the message is lost, the session too
     drops_after: float = 0.0  # the message arrives, its acknowledgement does not
     never_acknowledges: float = 0.0  # this message only
@@ -88,6 +89,7 @@ class LossyCloud:
     async def session(self) -> AsyncIterator["LossySession"]:
         self.connect_attempts += 1
         await asyncio.sleep(self.weather.latency_s)
+        await asyncio.sleep(self.weather.starts_for_s)
         if self.chance(self.weather.hangs_connect):
             await asyncio.sleep(FOR_EVER_S)
         if self.chance(self.weather.refuses_connect):

@@ -25,8 +25,10 @@ from tests.faults.uplink import Uplink, uplink
 from tests.faults.ways import Place, Way, WayFactory, free_port
 
 # A healthy gateway needs a second or two; slow machines that do other work meanwhile, more.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 DRAIN_PATIENCE_S = 180.0
+# Of the time that a start may take on a plain machine: this one may run other things besides.
+SLOWNESS = 4
 POLL_S = 0.02
 SESSIONS_METRIC = "gateway_cloud_sessions_total{"
 
@@ -103,7 +105,11 @@ class Site:
         """Start the gateway and return it; with a failpoint it may be dead before this returns."""
         environment = {**self._environment(), **({"GATEWAY_FAILPOINT": failpoint} if failpoint else {})}
         gateway = GatewayProcess(
-            self.data_dir, environment=environment, supervised=failpoint is None, prefix=self._prefix()
+            self.data_dir,
+            environment=environment,
+            supervised=failpoint is None,
+            prefix=self._prefix(),
+            slowness=SLOWNESS,
         )
         gateway.log_file = self.folder / "gateway.log"
         self.gateway = gateway

@@ -94,11 +94,19 @@ async def test_acknowledgement_resets_the_wait() -> None:
 async def test_hung_connect_is_given_up() -> None:
     rig = Rig(weather=Weather(hangs_connect=1.0), connect_timeout_s=30)
     async with rig.running():
-        await asyncio.sleep(33)
+        await asyncio.sleep(93)
         rig.cloud.weather = QUICK
         assert rig.forwarder.status.reason == "connect_timeout"
         await rig.commit()
         await rig.until_delivered(1, within_s=5)
+
+
+@in_virtual_time
+async def test_a_slow_start_of_the_sdk_is_no_slow_connect() -> None:
+    rig = Rig(weather=Weather(starts_for_s=55, latency_s=0), connect_timeout_s=30)
+    async with rig.running():
+        await rig.commit()
+        await rig.until_delivered(1, within_s=60)
 
 
 @in_virtual_time
