@@ -28,11 +28,22 @@ class Kind(StrEnum):
 
 
 class EventState(StrEnum):
-    """The life of an event: pending → delivered | dead; a dead one may be requeued."""
+    """The life of an event: pending → delivered | dead; a dead one may be requeued.
+
+    What a policy holds back is filtered or summarised from its commit on: stored, and never sent.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    FILTERED = "filtered"
+    SUMMARISED = "summarised"
+
+
+# 0 is the highest and 9 the lowest, as in the routes of IoT Edge; without a policy everything is in the middle.
+PRIORITY_HIGHEST = 0
+PRIORITY_LOWEST = 9
+PRIORITY_DEFAULT = 5
 
 
 class ClockState(StrEnum):
@@ -163,6 +174,13 @@ class Classification:
     preprocess_ms: float
     inference_ms: float
 
+    @property
+    def top_label(self) -> str | None:
+        """The most probable label, the model's first of equals; None if the model said nothing."""
+        if not self.predictions:
+            return None
+        return max(self.predictions, key=lambda prediction: prediction.probability).label
+
 
 # --- stored -------------------------------------------------------------------------------------------
 
@@ -186,6 +204,9 @@ class EventDraft:
     delivery: Delivery | None = None
     boottime_s: float | None = None  # since the start of the machine that runs now; None: not known
     clock: ClockState = ClockState.UNSYNCED
+    priority: int = PRIORITY_DEFAULT
+    ttl_s: float | None = None  # None: it waits for the cloud for ever
+    fate: EventState = EventState.PENDING  # or FILTERED, SUMMARISED: stored, and never sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +232,7 @@ class Event:
     id_reused: bool
     result: Result
     dead_reason: str | None = None
+    priority: int = PRIORITY_DEFAULT
     clock: ClockState = ClockState.UNSYNCED
     received_after: datetime | None = None
     received_before: datetime | None = None
@@ -267,13 +289,24 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
-    """Tells the cloud that sequences ``first``..``last`` of an epoch will not come, and why. Takes no sequence."""
+    """Tells the cloud that sequences ``first``..``last`` of an epoch will not come, and why. Takes no sequence.
+
+    ``reasons`` counts the range by reason where there are several (``reason`` is then ``mixed``), else it is empty.
+    ``labels`` counts classifications by their top label; what is not counted there are readings.
+    """
 
     tombstone_id: int
     epoch: str
     first_sequence: int
     last_sequence: int
     reason: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def reason_counts(self) -> Mapping[str, int]:
+        """How many sequences of the range each reason has."""
+        return self.reasons or {self.reason: self.last_sequence - self.first_sequence + 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,7 +360,11 @@ class DeviceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxState:
-    """Figures of the outbox at one moment."""
+    """Figures of the outbox at one moment.
+
+    ``delivered`` and ``held_back`` count what is still in the file; the totals count since the epoch began, and
+    ``sequence_high`` (accepted) is always pending + dead + the totals.
+    """
 
     epoch: Epoch
     sequence_high: int
@@ -338,6 +375,12 @@ class OutboxState:
     tombstones_pending: int
     bytes_used: int
     oldest_pending_received_at: datetime | None
+    held_back: int = 0
+    delivered_total: int = 0
+    evicted_total: int = 0
+    expired_total: int = 0
+    filtered_total: int = 0
+    summarised_total: int = 0
 
 
 # --- out ----------------------------------------------------------------------------------------------

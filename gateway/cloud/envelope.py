@@ -120,7 +120,7 @@ def encode_event(event: Event) -> EncodedEvent:
     }
     label: str | None = None
     if isinstance(event.result, Classification):
-        label = _top_label(event.result)
+        label = event.result.top_label
         item = _json(facts | _classification(event.result))
     else:
         # The reading's text is a JSON object already: it goes out as the device wrote it.
@@ -201,17 +201,23 @@ def _head(header: Header, tombstones: Sequence[Tombstone]) -> bytes:
         "epoch": epoch.epoch,
         "predecessor": predecessor,
         "sequence_high": header.state.sequence_high,
-        "tombstones": [
-            {
-                "epoch": tombstone.epoch,
-                "first_sequence": tombstone.first_sequence,
-                "last_sequence": tombstone.last_sequence,
-                "reason": tombstone.reason,
-            }
-            for tombstone in tombstones
-        ],
+        "tombstones": [_tombstone(tombstone) for tombstone in tombstones],
     }
     return _json(head)[:-1] + b',"items":['
+
+
+def _tombstone(tombstone: Tombstone) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "epoch": tombstone.epoch,
+        "first_sequence": tombstone.first_sequence,
+        "last_sequence": tombstone.last_sequence,
+        "reason": tombstone.reason,
+    }
+    if tombstone.reasons:
+        fields["reasons"] = dict(tombstone.reasons)
+    if tombstone.labels:
+        fields["labels"] = dict(tombstone.labels)
+    return fields
 
 
 def _bounds(event: Event) -> dict[str, list[str | None]]:
@@ -238,13 +244,6 @@ def _classification(result: Classification) -> dict[str, object]:
             "inference_ms": round(result.inference_ms, 3),
         },
     }
-
-
-def _top_label(result: Classification) -> str | None:
-    """Return the most probable label, the model's first of equals; None if the model said nothing."""
-    if not result.predictions:
-        return None
-    return max(result.predictions, key=lambda prediction: prediction.probability).label
 
 
 def _message_id(header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent]) -> str:

@@ -73,6 +73,12 @@ def read_state(data_dir: Path) -> OutboxState:
             refusals=ledger.refusals,
             tombstones_pending=ledger.tombstones_pending,
             bytes_used=ledger.bytes_used,
+            held_back=ledger.held_back,
+            delivered_total=ledger.delivered_total,
+            evicted_total=ledger.evicted_total,
+            expired_total=ledger.expired_total,
+            filtered_total=ledger.filtered_total,
+            summarised_total=ledger.summarised_total,
             oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
         )
 

@@ -1,11 +1,13 @@
-"""Figures of the outbox, kept in memory so that no commit counts rows.
+"""Figures of the outbox: one row in the file, written with each commit that changes them, so that nobody counts rows.
 
-Read from small indexes at open; a transaction works on a copy that takes the
-ledger's place after COMMIT, so the figures always describe what is on disk.
+A transaction works on a copy that takes the ledger's place after COMMIT, so
+the figures always describe what is on disk. Invariant, for the whole epoch:
+``sequence_high`` = pending + dead + delivered_total + evicted_total +
+expired_total + filtered_total + summarised_total.
 """
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gateway.messages import Epoch
 from gateway.outbox.connection import PAGE_BYTES
@@ -14,21 +16,33 @@ from gateway.outbox.queries import Queries
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """How much of what there is. ``rows`` counts events of every state; ``bytes_used`` leaves free pages out."""
+    """How much of what there is. ``bytes_used`` leaves free pages out and is measured, not stored."""
 
     sequence_high: int
     pending: int
-    delivered: int
+    delivered: int  # rows that are still in the file
+    held_back: int  # the same: filtered or summarised
     dead: int
     remembered: int
     refusals: int
     tombstones_pending: int
-    bytes_used: int
-    bytes_free: int
+    delivered_total: int
+    evicted_total: int
+    expired_total: int
+    filtered_total: int
+    summarised_total: int
+    bytes_used: int = 0
+    bytes_free: int = 0
 
     @property
     def rows(self) -> int:
-        return self.pending + self.delivered + self.dead
+        """Events of every state in the file."""
+        return self.pending + self.settled + self.dead
+
+    @property
+    def settled(self) -> int:
+        """Events that nobody waits for: they may be pruned."""
+        return self.delivered + self.held_back
 
     def measure(self, connection: sqlite3.Connection) -> None:
         """Read the file's size; two look-ups in its header page."""
@@ -39,21 +53,32 @@ class Ledger:
 
 
 def load_ledger(connection: sqlite3.Connection, queries: Queries) -> Ledger:
-    """Return the figures of the file behind ``connection``. Raises sqlite3.Error."""
-    counts = connection.execute(queries.select_counts).fetchone()
+    """Return the figures of the file behind ``connection``. Raises sqlite3.Error, for a file without them too."""
+    row = connection.execute(queries.select_ledger).fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("the table ledger is empty")
     ledger = Ledger(
-        sequence_high=counts[0],
-        pending=counts[1],
-        delivered=counts[2],
-        dead=counts[3],
-        remembered=counts[4],
-        refusals=counts[5],
-        tombstones_pending=counts[6],
-        bytes_used=0,
-        bytes_free=0,
+        sequence_high=row[0],
+        pending=row[1],
+        delivered=row[2],
+        held_back=row[3],
+        dead=row[4],
+        remembered=row[5],
+        refusals=row[6],
+        tombstones_pending=row[7],
+        delivered_total=row[8],
+        evicted_total=row[9],
+        expired_total=row[10],
+        filtered_total=row[11],
+        summarised_total=row[12],
     )
     ledger.measure(connection)
     return ledger
+
+
+def save_ledger(connection: sqlite3.Connection, queries: Queries, ledger: Ledger) -> None:
+    """Write the figures into the open transaction. Raises sqlite3.Error."""
+    connection.execute(queries.save_ledger, asdict(ledger))
 
 
 def load_epoch(connection: sqlite3.Connection, queries: Queries) -> Epoch:

@@ -1,5 +1,6 @@
 """The life of an event, as data: pending → delivered | dead, and dead → pending by an operator's requeue.
 
+An event is born pending, or held back (filtered, summarised) for good. Evicted and expired ones leave the table.
 Pure. The SQL side binds its states through :func:`step`, so that a statement
 can't make a change that is not in this table.
 """
@@ -12,6 +13,8 @@ TRANSITIONS: Mapping[EventState, frozenset[EventState]] = {
     EventState.PENDING: frozenset({EventState.DELIVERED, EventState.DEAD}),
     EventState.DELIVERED: frozenset(),  # the cloud has it: only pruning comes after
     EventState.DEAD: frozenset({EventState.PENDING}),
+    EventState.FILTERED: frozenset(),
+    EventState.SUMMARISED: frozenset(),
 }
 
 

@@ -71,4 +71,5 @@ def _caps(settings: OutboxSettings) -> Caps:
         bytes_max=settings.bytes_max - reserve,
         refusals_max=settings.refusals_max,
         prune_bytes_max=min(PRUNE_BYTES_MAX, reserve // 2),
+        when_full=settings.when_full,
     )

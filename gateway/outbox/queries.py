@@ -19,14 +19,22 @@ class Queries:
     forget_oldest_deliveries: str
     find_item: str
     select_pending: str
+    select_first_pending: str
     select_oldest_pending: str
+    select_oldest_for_eviction: str
+    select_lowest_for_eviction: str
+    select_expired: str
+    select_next_ttl: str
     select_dead_sequences: str
     select_dead_among: str
+    select_results_between: str
+    select_results_among: str
     mark_delivered: str
     mark_dead: str
     requeue: str
     select_pending_tombstones: str
-    select_neighbour_tombstones: str
+    select_tombstone_before: str
+    select_tombstone_at: str
     select_overlapping_tombstones: str
     insert_tombstone: str
     delete_tombstones: str
@@ -38,15 +46,17 @@ class Queries:
     count_crash: str
     select_crash_suspects: str
     forget_crash_suspects: str
-    select_delivered: str
-    remember_delivered: str
-    delete_delivered: str
+    select_settled: str
+    count_delivered_among: str
+    remember_ids: str
+    delete_events: str
     forget_ids: str
     forget_commands: str
     forget_oldest_commands: str
     select_epoch: str
     insert_epoch: str
-    select_counts: str
+    select_ledger: str
+    save_ledger: str
     select_boots: str
     select_clock_offsets: str
     select_last_event_moment: str

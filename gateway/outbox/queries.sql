@@ -2,9 +2,9 @@
 
 -- name: insert_event
 INSERT INTO events (
-    sequence, id_reused, boot, boottime_s, synced, submission_id, item, device_id, transport, kind, received_at,
-    captured_at, payload_sha256, payload_bytes, result
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    sequence, id_reused, boot, received_age_s, delivered_age_s, state, priority, ttl_s, boottime_s, synced,
+    submission_id, item, device_id, transport, kind, received_at, captured_at, payload_sha256, payload_bytes, result
+) VALUES (?, ?, ?, ?4, ?4, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: find_submission
 SELECT sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, synced
@@ -49,26 +49,68 @@ DELETE FROM deliveries WHERE delivery_key IN (
 -- all events backwards.
 SELECT
     sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
-    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority
 FROM events
 WHERE device_id = :device_id AND submission_id IN (:item_id, :array_id)
     AND ((submission_id = :item_id AND item IS NULL) OR (submission_id = :array_id AND item = :item))
 ORDER BY +sequence DESC LIMIT 1;
 
 -- name: select_pending
+-- Whatever the priority, row by row from the first that is pending.
 SELECT
     sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
-    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced
-FROM events WHERE state = 'pending' AND sequence > ? ORDER BY sequence LIMIT ?;
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority
+FROM events NOT INDEXED
+WHERE state = 'pending' AND sequence > ?1 AND sequence >= (
+    SELECT MIN(first) FROM (
+        SELECT (SELECT MIN(sequence) FROM events WHERE state = 'pending' AND priority = value) AS first
+        FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]')
+    )
+)
+ORDER BY sequence LIMIT ?2;
+
+-- name: select_first_pending
+-- The lowest pending sequence of each priority: ten look-ups in a small index, however many there are.
+SELECT
+    (SELECT MIN(sequence) FROM events WHERE state = 'pending' AND priority = value), value
+FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]');
 
 -- name: select_oldest_pending
-SELECT received_at, boot, boottime_s, synced FROM events WHERE state = 'pending' ORDER BY sequence LIMIT 1;
+SELECT received_at, boot, boottime_s, synced FROM events WHERE sequence = (
+    SELECT MIN(first) FROM (
+        SELECT (SELECT MIN(sequence) FROM events WHERE state = 'pending' AND priority = value) AS first
+        FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]')
+    )
+);
+
+-- name: select_oldest_for_eviction
+-- Row by row from the oldest pending one on: between it and the next there is at most what was delivered meanwhile.
+SELECT sequence, kind, result FROM events NOT INDEXED WHERE state = 'pending' AND sequence >= ? ORDER BY sequence LIMIT ?;
+
+-- name: select_lowest_for_eviction
+SELECT sequence, kind, result FROM events
+WHERE state = 'pending' AND priority = (SELECT MAX(priority) FROM events WHERE state = 'pending')
+ORDER BY sequence LIMIT ?;
+
+-- name: select_expired
+SELECT sequence, kind, result FROM events
+WHERE state = 'pending' AND ttl_s IS NOT NULL AND ttl_s = ? AND received_age_s <= ? ORDER BY received_age_s LIMIT ?;
+
+-- name: select_next_ttl
+-- The times to live that pending events have, one after the other; there are as many as policies have given.
+SELECT MIN(ttl_s) FROM events WHERE state = 'pending' AND ttl_s IS NOT NULL AND ttl_s > ?;
 
 -- name: select_dead_sequences
 SELECT sequence FROM events WHERE state = 'dead' AND sequence > ? ORDER BY sequence LIMIT ?;
 
 -- name: select_dead_among
 SELECT sequence FROM events WHERE state = 'dead' AND sequence IN (SELECT value FROM json_each(?));
+
+-- name: select_results_between
+SELECT kind, result FROM events WHERE sequence BETWEEN ? AND ?;
+
+-- name: select_results_among
+SELECT kind, result FROM events WHERE sequence IN (SELECT value FROM json_each(?));
 
 -- name: mark_delivered
 UPDATE events SET state = :new, delivered_at = :delivered_at, delivered_age_s = :age_s
@@ -82,23 +124,26 @@ UPDATE events SET state = :new, dead_reason = NULL
 WHERE state = :old AND sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: select_pending_tombstones
-SELECT tombstone_id, epoch, first_sequence, last_sequence, reason
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason, reasons, labels
 FROM tombstones ORDER BY tombstone_id LIMIT ?;
 
--- name: select_neighbour_tombstones
-SELECT tombstone_id, epoch, first_sequence, last_sequence, reason
-FROM tombstones
-WHERE epoch = :epoch AND reason = :reason
-    AND (last_sequence = :first_sequence - 1 OR first_sequence = :last_sequence + 1);
+-- name: select_tombstone_before
+-- Ranges of one epoch never overlap, so the one that begins last before a sequence is the one that may end at it.
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason, reasons, labels
+FROM tombstones WHERE epoch = ? AND first_sequence < ? ORDER BY first_sequence DESC LIMIT 1;
+
+-- name: select_tombstone_at
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason, reasons, labels
+FROM tombstones WHERE epoch = ? AND first_sequence = ?;
 
 -- name: select_overlapping_tombstones
-SELECT tombstone_id, epoch, first_sequence, last_sequence, reason
+SELECT tombstone_id, epoch, first_sequence, last_sequence, reason, reasons, labels
 FROM tombstones
 WHERE epoch = :epoch
     AND first_sequence <= :last_sequence AND last_sequence >= :first_sequence;
 
 -- name: insert_tombstone
-INSERT INTO tombstones (epoch, first_sequence, last_sequence, reason) VALUES (?, ?, ?, ?);
+INSERT INTO tombstones (epoch, first_sequence, last_sequence, reason, reasons, labels) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: delete_tombstones
 DELETE FROM tombstones WHERE tombstone_id IN (SELECT value FROM json_each(?));
@@ -132,11 +177,15 @@ DELETE FROM crash_suspects WHERE payload_sha256 NOT IN (
     SELECT payload_sha256 FROM crash_suspects ORDER BY last_age_s DESC LIMIT ?
 );
 
--- name: select_delivered
+-- name: select_settled
 SELECT sequence, LENGTH(CAST(result AS BLOB)) FROM events
-WHERE state = 'delivered' AND delivered_age_s <= ? ORDER BY delivered_age_s, sequence LIMIT ?;
+WHERE state IN ('delivered', 'filtered', 'summarised') AND delivered_age_s <= ?
+ORDER BY delivered_age_s, sequence LIMIT ?;
 
--- name: remember_delivered
+-- name: count_delivered_among
+SELECT COUNT(*) FROM events WHERE state = 'delivered' AND sequence IN (SELECT value FROM json_each(?));
+
+-- name: remember_ids
 INSERT INTO remembered_ids (
     sequence, submission_id, item, device_id, kind, received_at, payload_sha256, id_reused, result, synced,
     pruned_at, pruned_age_s
@@ -146,7 +195,7 @@ SELECT
     :now, :age_s
 FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
--- name: delete_delivered
+-- name: delete_events
 DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: forget_ids
@@ -170,16 +219,18 @@ SELECT epoch, predecessor, predecessor_last_sequence FROM epochs ORDER BY rowid 
 -- name: insert_epoch
 INSERT INTO epochs (epoch, predecessor, predecessor_last_sequence, created_at) VALUES (?, ?, ?, ?);
 
--- name: select_counts
--- Each count reads one small index, never the events themselves: opening a large file on a slow card stays quick.
+-- name: select_ledger
 SELECT
-    COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-    (SELECT COUNT(*) FROM events WHERE state = 'pending'),
-    (SELECT COUNT(*) FROM events WHERE state = 'delivered'),
-    (SELECT COUNT(*) FROM events WHERE state = 'dead'),
-    (SELECT COUNT(*) FROM remembered_ids),
-    (SELECT COUNT(*) FROM refusals),
-    (SELECT COUNT(*) FROM tombstones);
+    sequence_high, pending, delivered, held_back, dead, remembered, refusals, tombstones_pending,
+    delivered_total, evicted_total, expired_total, filtered_total, summarised_total
+FROM ledger;
+
+-- name: save_ledger
+UPDATE ledger SET
+    sequence_high = :sequence_high, pending = :pending, delivered = :delivered, held_back = :held_back, dead = :dead,
+    remembered = :remembered, refusals = :refusals, tombstones_pending = :tombstones_pending,
+    delivered_total = :delivered_total, evicted_total = :evicted_total, expired_total = :expired_total,
+    filtered_total = :filtered_total, summarised_total = :summarised_total;
 
 -- name: select_boots
 SELECT boot, boot_id, powered_before_s, last_boottime_s, off_before_s FROM boots ORDER BY boot;

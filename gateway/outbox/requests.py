@@ -5,13 +5,14 @@ error undoes the whole of it. It touches nothing but the transaction it is given
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar
 
 from gateway.errors import OutboxFull, SubmissionIdReused
-from gateway.messages import Command, CommandState, EventDraft, EventState, IdReuse, Receipt, Refusal
+from gateway.messages import Command, CommandState, EventDraft, EventState, IdReuse, Reading, Receipt, Refusal
 from gateway.outbox.lifecycle import step
 from gateway.outbox.pruning import Keeping, make_room, prune
 from gateway.outbox.rows import (
@@ -22,7 +23,7 @@ from gateway.outbox.rows import (
     rows_with_payload,
     time_text,
 )
-from gateway.outbox.tombstones import bury, delete_tombstones, exhume
+from gateway.outbox.tombstones import bury, bury_each, delete_tombstones, exhume, label_counts
 from gateway.outbox.transaction import Transaction
 
 T_co = TypeVar("T_co", covariant=True)
@@ -103,13 +104,31 @@ class CommitDrafts:
         ledger, execute = transaction.ledger, transaction.connection.execute
         insert = transaction.queries.insert_event
         first = ledger.sequence_high + 1
+        boot, age_s = transaction.book.current.number, transaction.age_s
         for sequence, row in enumerate(self._rows, first):
-            execute(insert, (sequence, id_reused, transaction.book.current.number, *row))
+            execute(insert, (sequence, id_reused, boot, age_s, *row))
         ledger.sequence_high += len(self._rows)
-        ledger.pending += len(self._rows)
         ledger.bytes_used += self._bytes
+        self._count(transaction, first)
         transaction.work_added = True
         return receipt_from_drafts(transaction.epoch, first, self._drafts, id_reused=id_reused)
+
+    def _count(self, transaction: Transaction, first: int) -> None:
+        """Add the rows, whose first sequence is ``first``, to the ledger; those held back get their tombstones."""
+        ledger = transaction.ledger
+        fates = Counter(draft.fate for draft in self._drafts)
+        ledger.pending += fates[EventState.PENDING]
+        ledger.held_back += fates[EventState.FILTERED] + fates[EventState.SUMMARISED]
+        ledger.filtered_total += fates[EventState.FILTERED]
+        ledger.summarised_total += fates[EventState.SUMMARISED]
+        for fate in (EventState.FILTERED, EventState.SUMMARISED):
+            if fates[fate]:
+                held = [
+                    (first + n, "reading" if isinstance(draft.result, Reading) else "classification", self._rows[n][-1])
+                    for n, draft in enumerate(self._drafts)
+                    if draft.fate is fate
+                ]
+                bury_each(transaction, held, fate)
 
 
 def _how_full(transaction: Transaction) -> str:
@@ -146,6 +165,7 @@ class MarkDelivered:
         ).rowcount
         ledger.pending -= changed
         ledger.delivered += changed
+        ledger.delivered_total += changed
         if self.tombstone_ids:
             delete_tombstones(transaction, self.tombstone_ids)
 
@@ -168,7 +188,10 @@ class MarkDead:
         if changed:
             transaction.ledger.pending -= 1
             transaction.ledger.dead += 1
-            bury(transaction, self.sequence, self.sequence, self.reason)
+            what = transaction.connection.execute(
+                transaction.queries.select_results_among, (json.dumps([self.sequence]),)
+            )
+            bury(transaction, self.sequence, self.sequence, self.reason, labels=label_counts(what))
         return bool(changed)
 
 

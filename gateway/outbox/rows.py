@@ -35,7 +35,7 @@ Row = tuple[Any, ...]
 # What event_from_row reads, in its order.
 EVENT_COLUMNS = (
     "sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at, "
-    "payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced"
+    "payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority"
 )
 
 
@@ -93,9 +93,15 @@ def result_from_text(kind: str, text: str) -> Result:
 
 
 def row_from_draft(draft: EventDraft) -> Row:
-    """Return a draft's columns for ``insert_event``, after its ``sequence``, ``id_reused`` and ``boot``."""
+    """Return a draft's columns for ``insert_event``, after ``sequence``, ``id_reused``, ``boot`` and the age.
+
+    The result's text is the last.
+    """
     captured_at = draft.captured_at
     return (
+        draft.fate,
+        draft.priority,
+        draft.ttl_s,
         draft.boottime_s,
         draft.clock is ClockState.SYNCED,
         draft.submission_id,
@@ -137,6 +143,7 @@ def event_from_row(epoch: str, row: Row, book: BootBook) -> Event:
         id_reused=bool(row[11]),
         result=result_from_text(row[5], row[12]),
         dead_reason=row[13],
+        priority=row[17],
         clock=received.clock,
         received_after=received.after,
         received_before=received.before,
@@ -192,7 +199,21 @@ def rows_with_payload(rows: Sequence[Row], payload_sha256: str) -> list[Row]:
 
 def tombstone_from_row(row: Row) -> Tombstone:
     """Return the tombstone of a row of the tombstone queries."""
-    return Tombstone(tombstone_id=row[0], epoch=row[1], first_sequence=row[2], last_sequence=row[3], reason=row[4])
+    return Tombstone(
+        tombstone_id=row[0],
+        epoch=row[1],
+        first_sequence=row[2],
+        last_sequence=row[3],
+        reason=row[4],
+        reasons=json.loads(row[5]) if row[5] else {},
+        labels=json.loads(row[6]),
+    )
+
+
+def label_from_row(kind: str, result: str) -> str | None:
+    """Return the top label of a stored classification; None for anything else."""
+    stored = result_from_text(kind, result)
+    return stored.top_label if isinstance(stored, Classification) else None
 
 
 def array_item(item_text: str) -> tuple[str, int] | None:

@@ -217,6 +217,12 @@ class SqliteOutbox:
             refusals=ledger.refusals,
             tombstones_pending=ledger.tombstones_pending,
             bytes_used=ledger.bytes_used,
+            held_back=ledger.held_back,
+            delivered_total=ledger.delivered_total,
+            evicted_total=ledger.evicted_total,
+            expired_total=ledger.expired_total,
+            filtered_total=ledger.filtered_total,
+            summarised_total=ledger.summarised_total,
             oldest_pending_received_at=oldest,
         )
 

@@ -19,7 +19,7 @@ from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable, Reques
 from gateway.messages import Epoch
 from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
-from gateway.outbox.ledger import Ledger, load_epoch, load_ledger
+from gateway.outbox.ledger import Ledger, load_epoch, load_ledger, save_ledger
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
 from gateway.outbox.transaction import Caps, Transaction
@@ -145,6 +145,8 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             self._note_boot(transaction)
             outcomes = [apply(request, transaction) for request in requests]
+            if transaction.ledger != self.ledger:
+                save_ledger(connection, self.queries, transaction.ledger)
             for kind in kinds:
                 failpoints.reached(f"outbox_before_{kind}")
             began_s = self._clock.monotonic()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.outbox.ledger import Ledger
 from gateway.outbox.queries import Queries
@@ -12,13 +13,15 @@ from gateway.timekeeping.boots import BootBook
 class Caps:
     """The bounds of the file. ``bytes_max`` is already less the reserve that marks, tombstones and pruning need.
 
-    ``prune_bytes_max``: a pruning step copies before it deletes, so it must fit into the reserve.
+    ``prune_bytes_max``: a pruning step copies before it deletes, so it must fit into the reserve. ``when_full``: who
+    gives way once nothing is left that the cloud has.
     """
 
     rows_max: int
     bytes_max: int
     refusals_max: int
     prune_bytes_max: int
+    when_full: Literal["refuse", "evict_oldest", "evict_lowest_priority"]
 
 
 @dataclass(slots=True, kw_only=True)

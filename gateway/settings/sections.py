@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
 from gateway.settings.forms import check_gateway_id, check_proxy, check_quiet_hours, check_timezone
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
+from gateway.settings.outbox_sections import OutboxSettings
 from gateway.settings.problems import Problem
 from gateway.settings.section import (
     ACCESS_TEXT,
@@ -37,6 +38,7 @@ __all__ = [
     "MqttSettings",
     "MqttTopicsSettings",
     "Network",
+    "OutboxSettings",
     "Section",
 ]
 
@@ -262,40 +264,6 @@ class ClockSettings(Section):
         description="auto: once the system says that it was synchronised (NTP), until it jumps. always: as it stands, "
         "for a site with a battery-backed clock and no time server. never: not at all. A time before this software was "
         "made is never believed.",
-    )
-
-
-class OutboxSettings(Section):
-    """What is on disk: events that wait for the cloud, and those kept for local reading. Full means refuse (503)."""
-
-    rows_max: int = Field(
-        default=525_600,
-        ge=10,
-        description="Events in the file. A year of one result a minute; at about 1 kB a row half a gigabyte.",
-    )
-    bytes_max: int = Field(
-        default=1024 * MIB,
-        ge=MIB,
-        description="Bytes of the file. Leaves room on an 8 GB card; SQLite itself keeps to it.",
-    )
-    delivered_keep_h: float = Field(
-        default=72,
-        ge=0,
-        description="Hours that delivered events stay for local reading: a long weekend. Then they are pruned.",
-    )
-    id_keep_days: float = Field(
-        default=30,
-        ge=0,
-        description="Days that the id of a pruned event still recognises a redelivery (about 100 bytes each).",
-    )
-    refusals_max: int = Field(
-        default=1000, ge=0, description="Refused submissions kept for the operator to look at; the oldest go first."
-    )
-    group_commit_max: int = Field(
-        default=128,
-        ge=1,
-        le=1024,
-        description="Submissions in one commit (one fsync). More gains little and delays the first.",
     )
 
 

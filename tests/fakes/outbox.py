@@ -5,12 +5,15 @@ DiskUnavailable and stores nothing) and ``rows_max`` (OutboxFull).
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from gateway.errors import DiskUnavailable, OutboxFull, SubmissionIdReused
 from gateway.messages import (
+    PRIORITY_DEFAULT,
+    Classification,
     ClockState,
     Command,
     CommittedItem,
@@ -28,6 +31,9 @@ from gateway.messages import (
     Tombstone,
     Transport,
 )
+
+# Reasons that coalesce with each other.
+BY_POLICY = {"filtered", "summarised", "mixed"}
 
 
 class MemoryOutbox:
@@ -55,6 +61,7 @@ class MemoryOutbox:
         self._work = asyncio.Event()
         self._crashes: dict[str, int] = {}
         self._deliveries: dict[str, tuple[str, str, str]] = {}
+        self._held_back: Counter[EventState] = Counter()
 
     # --- EventStore -----------------------------------------------------------------------------------
 
@@ -114,7 +121,7 @@ class MemoryOutbox:
     async def mark_dead(self, sequence: int, reason: str) -> None:
         self._check_disk()
         if self._move(sequence, EventState.PENDING, EventState.DEAD, dead_reason=reason):
-            self._bury(sequence, sequence, reason)
+            self._bury(sequence, sequence, reason, _label(self.events[sequence]))
             self._work.set()
 
     async def state(self) -> OutboxState:
@@ -130,6 +137,10 @@ class MemoryOutbox:
             tombstones_pending=len(self.tombstones),
             bytes_used=1024 * len(self.events),
             oldest_pending_received_at=oldest.received_at if oldest else None,
+            held_back=len(by_state[EventState.FILTERED]) + len(by_state[EventState.SUMMARISED]),
+            delivered_total=len(by_state[EventState.DELIVERED]),
+            filtered_total=self._held_back[EventState.FILTERED],
+            summarised_total=self._held_back[EventState.SUMMARISED],
         )
 
     # --- CommitSignal, EventReader, CommandStore ------------------------------------------------------
@@ -186,7 +197,8 @@ class MemoryOutbox:
             device_id=draft.device_id,
             transport=draft.transport,
             kind=Kind.READING if isinstance(draft.result, Reading) else Kind.CLASSIFICATION,
-            state=EventState.PENDING,
+            state=draft.fate,
+            priority=draft.priority,
             received_at=draft.received_at,
             captured_at=draft.captured_at,
             payload_sha256=draft.payload_sha256,
@@ -196,6 +208,9 @@ class MemoryOutbox:
             clock=draft.clock,
         )
         self.events[event.sequence] = event
+        if draft.fate is not EventState.PENDING:
+            self._held_back[draft.fate] += 1
+            self._bury(event.sequence, event.sequence, draft.fate, _label(event))
         return event
 
     def _move(self, sequence: int, old: EventState, new: EventState, *, dead_reason: str | None = None) -> bool:
@@ -205,31 +220,44 @@ class MemoryOutbox:
         self.events[sequence] = replace(event, state=new, dead_reason=dead_reason)
         return True
 
-    def _bury(self, first: int, last: int, reason: str) -> None:
+    def _bury(self, first: int, last: int, reason: str, labels: Mapping[str, int]) -> None:
+        reasons, counted = Counter({reason: last - first + 1}), Counter(labels)
         for old in list(self.tombstones.values()):
-            if old.reason == reason and (old.last_sequence == first - 1 or old.first_sequence == last + 1):
+            joins = old.reason == reason or {old.reason, reason} <= BY_POLICY
+            if joins and (old.last_sequence == first - 1 or old.first_sequence == last + 1):
                 first, last = min(first, old.first_sequence), max(last, old.last_sequence)
+                reasons += Counter(old.reason_counts)
+                counted += Counter(old.labels)
                 del self.tombstones[old.tombstone_id]
-        self._add_tombstone(first, last, reason)
+        self._add_tombstone(first, last, reasons, counted)
 
     def _exhume(self, sequence: int) -> None:
         for old in list(self.tombstones.values()):
             if old.first_sequence <= sequence <= old.last_sequence:
                 del self.tombstones[old.tombstone_id]
-                self._add_tombstone(old.first_sequence, sequence - 1, old.reason)
-                self._add_tombstone(sequence + 1, old.last_sequence, old.reason)
+                for first, last in ((old.first_sequence, sequence - 1), (sequence + 1, old.last_sequence)):
+                    labels = sum((_label(self.events[s]) for s in range(first, last + 1)), Counter[str]())
+                    self._add_tombstone(first, last, Counter({old.reason: last - first + 1}), labels)
 
-    def _add_tombstone(self, first: int, last: int, reason: str) -> None:
+    def _add_tombstone(self, first: int, last: int, reasons: Counter[str], labels: Counter[str]) -> None:
         if first > last:
             return
         self._tombstone_high += 1  # always a new id: an acknowledgement of the old one says nothing on a wider range
+        is_mixed = len(reasons) > 1
         self.tombstones[self._tombstone_high] = Tombstone(
             tombstone_id=self._tombstone_high,
             epoch=self._epoch.epoch,
             first_sequence=first,
             last_sequence=last,
-            reason=reason,
+            reason="mixed" if is_mixed else next(iter(reasons)),
+            reasons=dict(reasons) if is_mixed else {},
+            labels=dict(labels),
         )
+
+
+def _label(event: Event) -> Counter[str]:
+    label = event.result.top_label if isinstance(event.result, Classification) else None
+    return Counter() if label is None else Counter({label: 1})
 
 
 def _receipt(events: Sequence[Event], *, duplicate: bool) -> Receipt:
@@ -267,6 +295,9 @@ def draft(  # every field with a default: tests name what they are about
     delivery: Delivery | None = None,
     boottime_s: float | None = None,
     clock: ClockState = ClockState.UNSYNCED,
+    priority: int = PRIORITY_DEFAULT,
+    ttl_s: float | None = None,
+    fate: EventState = EventState.PENDING,
 ) -> EventDraft:
     """Return a draft of a reading."""
 
@@ -284,4 +315,7 @@ def draft(  # every field with a default: tests name what they are about
         delivery=delivery,
         boottime_s=boottime_s,
         clock=clock,
+        priority=priority,
+        ttl_s=ttl_s,
+        fate=fate,
     )

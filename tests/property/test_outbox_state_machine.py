@@ -2,17 +2,18 @@
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.errors import SubmissionIdReused
+from gateway.errors import OutboxFull, SubmissionIdReused
 from gateway.messages import EventState, IdReuse, Receipt
 from gateway.outbox.lifecycle import may_become
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
@@ -22,9 +23,15 @@ from tests.fakes.outbox_parts import KeptMeter, StillClock
 
 T = TypeVar("T")
 
-KEEPING = OutboxSettings(delivered_keep_h=10, id_keep_days=2)
+# Fewer rows than there are steps: the file is full now and then.
+ROWS_MAX = 24
+EVICTED_AT_ONCE = 16
+SETTLED = {EventState.DELIVERED, EventState.FILTERED, EventState.SUMMARISED}
+BY_POLICY = {"evicted", "expired", "filtered", "summarised", "mixed"}
 ids = st.sampled_from(["a", "a/0"])  # few: redeliveries and reuse are the point
 devices = st.sampled_from(["d1", "d2"])
+# Mostly sent; what is held back is told by tombstones.
+fates = st.sampled_from([EventState.PENDING] * 3 + [EventState.FILTERED, EventState.SUMMARISED])
 payloads = st.sampled_from(["11" * 32, "22" * 32])
 # Positions, not sequences: the machine maps them onto what there is, and one beyond.
 picks = st.lists(st.integers(0, 5), min_size=1, max_size=5)
@@ -42,9 +49,14 @@ class Modelled:
     delivered_at_h: float = 0
     pruned_at_h: float = 0
     forgotten: bool = False
+    priority: int = 5
+    ttl_h: float | None = None
+    received_at_h: float = 0
 
 
 class OutboxMachine(RuleBasedStateMachine):
+    when_full: Literal["refuse", "evict_oldest", "evict_lowest_priority"] = "refuse"
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
@@ -52,7 +64,8 @@ class OutboxMachine(RuleBasedStateMachine):
         self.clock = StillClock()
         self.hours = 0.0
         self.model: dict[int, Modelled] = {}
-        self.dead_unannounced: dict[int, str] = {}
+        self.unannounced: dict[int, str] = {}
+        self.totals: Counter[str] = Counter()
         self.outbox: SqliteOutbox
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -60,7 +73,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.outbox = open_outbox(Path(self.folder.name), settings=KEEPING, clock=self.clock, meter=KeptMeter())
+        settings = OutboxSettings(delivered_keep_h=10, id_keep_days=2, rows_max=ROWS_MAX, when_full=self.when_full)
+        self.outbox = open_outbox(Path(self.folder.name), settings=settings, clock=self.clock, meter=KeptMeter())
         self.run(self._start())
 
     async def _start(self) -> None:
@@ -73,11 +87,40 @@ class OutboxMachine(RuleBasedStateMachine):
 
     # --- what may happen ------------------------------------------------------------------------------
 
-    @rule(device=devices, submission=ids, payload=payloads, count=st.integers(0, 3), reject=st.booleans())
-    def commit(self, device: str, submission: str, payload: str, count: int, *, reject: bool) -> None:
+    @rule(
+        device=devices,
+        submission=ids,
+        payload=payloads,
+        count=st.integers(0, 3),
+        reject=st.booleans(),
+        fate=fates,
+        priority=st.sampled_from([0, 5, 9]),
+        ttl_h=st.sampled_from([None, None, 12.0, 40.0]),
+    )
+    def commit(
+        self,
+        device: str,
+        submission: str,
+        payload: str,
+        count: int,
+        *,
+        reject: bool,
+        fate: EventState = EventState.PENDING,
+        priority: int = 5,
+        ttl_h: float | None = None,
+    ) -> None:
         policy = IdReuse.REJECT if reject else IdReuse.NEW_EVENT
         drafts = [
-            draft(submission, device_id=device, payload_sha256=payload, item=n if count else None, on_id_reuse=policy)
+            draft(
+                submission,
+                device_id=device,
+                payload_sha256=payload,
+                item=n if count else None,
+                on_id_reuse=policy,
+                fate=fate,
+                priority=priority,
+                ttl_s=None if ttl_h is None else ttl_h * 3600,
+            )
             for n in range(max(1, count))
         ]
         known = [
@@ -90,6 +133,12 @@ class OutboxMachine(RuleBasedStateMachine):
             except SubmissionIdReused:
                 return
             raise AssertionError("an id reused for other bytes was taken")
+        if not same and not self._make_room(len(drafts)):
+            try:
+                self.run(self.outbox.commit(drafts))
+            except OutboxFull:
+                return
+            raise AssertionError("more was taken than the file may hold")
         receipt = self.run(self.outbox.commit(drafts))
         if same:
             assert receipt.duplicate
@@ -101,7 +150,46 @@ class OutboxMachine(RuleBasedStateMachine):
         assert [item.sequence for item in receipt.items] == list(range(high + 1, high + 1 + len(drafts)))
         assert {item.id_reused for item in receipt.items} == {bool(known)}
         for item in receipt.items:
-            self.model[item.sequence] = Modelled(device, submission, payload, receipt)
+            self.model[item.sequence] = Modelled(
+                device,
+                submission,
+                payload,
+                receipt,
+                state=fate,
+                delivered_at_h=self.hours,
+                priority=priority,
+                ttl_h=ttl_h,
+                received_at_h=self.hours,
+            )
+            if fate is not EventState.PENDING:
+                self.unannounced[item.sequence] = fate
+                self.totals[fate] += 1
+
+    def _make_room(self, rows: int) -> bool:
+        """Let go what the outbox should let go for ``rows`` more; return whether they fit."""
+        while len([m for m in self.model.values() if m.state is not None]) + rows > ROWS_MAX:
+            settled = [m for m in self.model.values() if m.state in SETTLED]
+            for modelled in settled:
+                modelled.state, modelled.pruned_at_h = None, self.hours
+            if not settled and not self._evict():
+                return False
+        return True
+
+    def _evict(self) -> bool:
+        pending = [s for s in sorted(self.model) if self._state(s) is EventState.PENDING]
+        if self.when_full == "refuse" or not pending:
+            return False
+        if self.when_full == "evict_lowest_priority":
+            lowest = max(self.model[s].priority for s in pending)
+            pending = [s for s in pending if self.model[s].priority == lowest]
+        for sequence in pending[:EVICTED_AT_ONCE]:
+            self._remove(sequence, "evicted")
+        return True
+
+    def _remove(self, sequence: int, reason: str) -> None:
+        self.model[sequence].state, self.model[sequence].pruned_at_h = None, self.hours
+        self.unannounced[sequence] = reason
+        self.totals[reason] += 1
 
     @rule(picked=picks)
     def redeliver(self, picked: list[int]) -> None:
@@ -114,7 +202,7 @@ class OutboxMachine(RuleBasedStateMachine):
         tombstones = self.run(self.outbox.pending_tombstones(limit=100)) if with_tombstones else ()
         self.run(self.outbox.mark_delivered(picked, [t.tombstone_id for t in tombstones]))
         if with_tombstones:
-            self.dead_unannounced.clear()
+            self.unannounced.clear()
         for sequence in picked:
             self._move(sequence, EventState.DELIVERED)
 
@@ -123,7 +211,7 @@ class OutboxMachine(RuleBasedStateMachine):
         for sequence in self._sequences(picked):
             self.run(self.outbox.mark_dead(sequence, reason))
             if self._move(sequence, EventState.DEAD):
-                self.dead_unannounced[sequence] = reason
+                self.unannounced[sequence] = reason
 
     @rule(picked=st.none() | picks)
     def requeue(self, picked: list[int] | None) -> None:
@@ -132,7 +220,7 @@ class OutboxMachine(RuleBasedStateMachine):
         chosen = list(self.model) if picked is None else picked
         moved = [s for s in chosen if self._state(s) is EventState.DEAD and self._move(s, EventState.PENDING)]
         for sequence in moved:
-            self.dead_unannounced.pop(sequence, None)
+            self.unannounced.pop(sequence, None)
         assert count == len(moved)
 
     @rule(hours=st.sampled_from([1, 9, 30, 30, 60]))
@@ -141,8 +229,11 @@ class OutboxMachine(RuleBasedStateMachine):
         self.clock.advance(timedelta(hours=hours))
         while self.run(self.outbox.prune_step(self.clock.now())):
             pass
-        for modelled in self.model.values():
-            if modelled.state is EventState.DELIVERED and modelled.delivered_at_h <= self.hours - 10:
+        for sequence, modelled in self.model.items():
+            due_h = None if modelled.ttl_h is None else modelled.received_at_h + modelled.ttl_h
+            if modelled.state is EventState.PENDING and due_h is not None and due_h <= self.hours:
+                self._remove(sequence, "expired")
+            if modelled.state in SETTLED and modelled.delivered_at_h <= self.hours - 10:
                 modelled.state, modelled.pruned_at_h = None, self.hours
             if modelled.state is None and modelled.pruned_at_h <= self.hours - 48:
                 modelled.forgotten = True
@@ -174,9 +265,28 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def figures_are_the_models(self) -> None:
         state = self.run(self.outbox.state())
-        counts = [sum(m.state is wanted for m in self.model.values()) for wanted in EventState]
-        assert [state.pending, state.delivered, state.dead] == counts
+        counts = Counter(m.state for m in self.model.values())
+        held_back = counts[EventState.FILTERED] + counts[EventState.SUMMARISED]
+        assert (state.pending, state.delivered, state.dead, state.held_back) == (
+            counts[EventState.PENDING],
+            counts[EventState.DELIVERED],
+            counts[EventState.DEAD],
+            held_back,
+        )
         assert state.sequence_high == max(self.model, default=0)
+
+    @invariant()
+    def totals_account_for_every_sequence(self) -> None:
+        state = self.run(self.outbox.state())
+        totals = {
+            EventState.DELIVERED.value: state.delivered_total,
+            "evicted": state.evicted_total,
+            "expired": state.expired_total,
+            EventState.FILTERED.value: state.filtered_total,
+            EventState.SUMMARISED.value: state.summarised_total,
+        }
+        assert totals == {name: self.totals[name] for name in totals}
+        assert state.pending + state.dead + sum(totals.values()) == state.sequence_high
 
     @invariant()
     def pending_is_the_models(self) -> None:
@@ -186,12 +296,21 @@ class OutboxMachine(RuleBasedStateMachine):
         )
 
     @invariant()
-    def tombstones_cover_exactly_the_dead_that_the_cloud_does_not_know(self) -> None:
+    def tombstones_cover_exactly_what_the_cloud_does_not_know_to_be_gone(self) -> None:
         tombstones = self.run(self.outbox.pending_tombstones(limit=1000))
-        covered = [(s, t.reason) for t in tombstones for s in range(t.first_sequence, t.last_sequence + 1)]
-        assert sorted(covered) == sorted(self.dead_unannounced.items())
-        edges = {(t.reason, t.last_sequence + 1) for t in tombstones}
-        assert not edges & {(t.reason, t.first_sequence) for t in tombstones}, "neighbours coalesce"
+        covered = [s for t in tombstones for s in range(t.first_sequence, t.last_sequence + 1)]
+        assert sorted(covered) == sorted(self.unannounced)
+        for t in tombstones:
+            reasons = Counter(self.unannounced[s] for s in range(t.first_sequence, t.last_sequence + 1))
+            assert t.reason_counts == reasons
+            assert t.reason == ("mixed" if len(reasons) > 1 else next(iter(reasons)))
+
+    @invariant()
+    def tombstones_coalesce(self) -> None:
+        tombstones = self.run(self.outbox.pending_tombstones(limit=1000))
+        kinds = [(t, "policy" if t.reason in BY_POLICY else t.reason) for t in tombstones]
+        edges = {(kind, t.last_sequence + 1) for t, kind in kinds}
+        assert not edges & {(kind, t.first_sequence) for t, kind in kinds}
 
     def _sequences(self, positions: list[int]) -> list[int]:
         """Return sequences counted down from one beyond the highest: the newest are the likeliest to be pending."""
@@ -206,8 +325,21 @@ class OutboxMachine(RuleBasedStateMachine):
             return False
         self.model[sequence].state = new
         self.model[sequence].delivered_at_h = self.hours
+        self.totals[EventState.DELIVERED] += new is EventState.DELIVERED
         return True
 
 
+class EvictsOldest(OutboxMachine):
+    when_full = "evict_oldest"
+
+
+class EvictsLowestPriority(OutboxMachine):
+    when_full = "evict_lowest_priority"
+
+
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=100, stateful_step_count=40)
+TestOutbox.settings = settings(max_examples=60, stateful_step_count=40)
+TestEvictsOldest = EvictsOldest.TestCase
+TestEvictsOldest.settings = settings(max_examples=30, stateful_step_count=40)
+TestEvictsLowestPriority = EvictsLowestPriority.TestCase
+TestEvictsLowestPriority.settings = settings(max_examples=30, stateful_step_count=40)
