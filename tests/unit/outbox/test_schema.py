@@ -18,7 +18,9 @@ from tests.fakes.outbox_parts import opened
 
 OLD_FILES = sorted((Path(__file__).resolve().parents[2] / "data" / "outbox").glob("outbox-v*.db"))
 # Small tables, bounded each: reading them whole is meant.
-SMALL = "ledger|tombstones|refusals|commands|crash_suspects|epochs|boots|clock_offsets|sqlite_sequence|json_each|CONSTANT ROW"
+SMALL = (
+    "ledger|tombstones|refusals|commands|crash_suspects|epochs|boots|clock_offsets|sqlite_sequence|json_each|CONSTANT"
+)
 
 
 @pytest.fixture
