@@ -26,6 +26,7 @@ from gateway.errors import (
     SubmitTimeout,
     Unavailable,
 )
+from gateway.giving_way import Unfinished, UnfinishedPlaces
 from gateway.messages import (
     ClockState,
     EventDraft,
@@ -66,20 +67,25 @@ class IntakeLimits:
 class _Place:
     """A Reservation of :class:`GatewayIntake`."""
 
-    __slots__ = ("_bytes", "_intake", "_open")
+    __slots__ = ("_bytes", "_intake", "_open", "_source")
 
-    def __init__(self, intake: "GatewayIntake", byte_count: int) -> None:
+    def __init__(self, intake: "GatewayIntake", byte_count: int, source: str) -> None:
         self._intake = intake
         self._bytes = byte_count
+        self._source = source
         self._open = True
 
     def grow(self, byte_count: int) -> None:
-        self._intake.take(byte_count)
+        self._intake.take(byte_count, self._source)
         self._bytes += byte_count
+
+    def complete(self) -> None:
+        self._intake.unfinished.discard(self)
 
     def release(self) -> None:
         if self._open:
             self._open = False
+            self._intake.unfinished.discard(self)
             self._intake.give_back(self._bytes)
 
 
@@ -110,6 +116,7 @@ class GatewayIntake:
         self._meter = meter
         self._in_flight = 0
         self._in_flight_bytes = 0
+        self.unfinished = UnfinishedPlaces()
         self._accepting = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -138,25 +145,43 @@ class GatewayIntake:
             found.append(self._store_trouble.reason)
         return tuple(found)
 
-    def reserve(self, byte_count: int = 0) -> _Place:
+    def reserve(self, byte_count: int = 0, *, source: str = "", give_way: Callable[[], None] | None = None) -> _Place:
         """Take a place and ``byte_count`` bytes, or raise Stopping or IntakeFull."""
         if not self._accepting:
             raise Stopping("the gateway is not accepting submissions now")
-        if self._in_flight >= self._limits.in_flight_max:
-            raise IntakeFull(f"{self._in_flight} submissions are in flight, the most that limits.in_flight_max allows")
-        self.take(byte_count)
+        while self._in_flight >= self._limits.in_flight_max:
+            if not self._make_room(source):
+                raise IntakeFull(
+                    f"{self._in_flight} submissions are in flight, the most that limits.in_flight_max allows"
+                )
+        self.take(byte_count, source)
         self._in_flight += 1
         self._idle.clear()
         self._meter.level("gateway_intake_in_flight", self._in_flight)
-        return _Place(self, byte_count)
+        place = _Place(self, byte_count, source)
+        if give_way is not None:
+            self._note_unfinished(place, source, give_way)
+        return place
 
-    def take(self, byte_count: int) -> None:
+    def _note_unfinished(self, place: _Place, source: str, give_way: Callable[[], None]) -> None:
+        def free() -> None:
+            place.release()
+            give_way()
+
+        since_s = self._clock.monotonic()
+        self.unfinished.add(place, Unfinished(source=source, since_s=since_s, give_way=free))
+
+    def _make_room(self, source: str) -> bool:
+        return self.unfinished.make_room_for(source, self._clock.monotonic())
+
+    def take(self, byte_count: int, source: str) -> None:
         """Count payload bytes as held, or raise IntakeFull."""
-        if self._in_flight_bytes + byte_count > self._limits.in_flight_bytes_max:
-            raise IntakeFull(
-                f"{self._in_flight_bytes} bytes of payload are in flight and {byte_count} more exceed "
-                f"the {self._limits.in_flight_bytes_max} that limits.memory_budget_mb leaves"
-            )
+        while self._in_flight_bytes + byte_count > self._limits.in_flight_bytes_max:
+            if not self._make_room(source):
+                raise IntakeFull(
+                    f"{self._in_flight_bytes} bytes of payload are in flight and {byte_count} more exceed "
+                    f"the {self._limits.in_flight_bytes_max} that limits.memory_budget_mb leaves"
+                )
         self._in_flight_bytes += byte_count
         self._meter.level("gateway_intake_in_flight_bytes", self._in_flight_bytes)
 

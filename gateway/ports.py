@@ -79,6 +79,9 @@ class Reservation(Protocol):
     def grow(self, byte_count: int) -> None:
         """Count ``byte_count`` more bytes held in memory. Raises IntakeFull when the budget is used up."""
 
+    def complete(self) -> None:
+        """Say that the payload is whole: from now on this place gives way to nobody."""
+
     def release(self) -> None:
         """Give place and bytes back. Harmless when repeated."""
 
@@ -86,8 +89,14 @@ class Reservation(Protocol):
 class Intake(Protocol):
     """The one door for submissions."""
 
-    def reserve(self, byte_count: int = 0) -> Reservation:
-        """Return a place now, or raise Unavailable (IntakeFull, Stopping, OutboxFull): call before reading a body."""
+    def reserve(
+        self, byte_count: int = 0, *, source: str = "", give_way: Callable[[], None] | None = None
+    ) -> Reservation:
+        """Return a place now, or raise Unavailable (IntakeFull, Stopping, OutboxFull): call before reading a body.
+
+        With ``give_way`` the place may be taken back for another ``source`` until it is complete (giving_way.py): it
+        is released then, and ``give_way`` called, which must see to it that nothing more is read or submitted.
+        """
 
     async def submit(self, submission: Submission) -> Receipt:
         """Return only when the event is on disk (fsynced). Raises Rejected or Unavailable; then nothing was stored.

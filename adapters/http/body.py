@@ -3,6 +3,7 @@
 Invariants: no byte beyond the cap is kept, and none that the reservation has not granted.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,7 +24,10 @@ class Sink(Protocol):
 
 
 class Body:
-    """The body of one request. ``received_bytes`` counts what has arrived so far."""
+    """The body of one request. ``received_bytes`` counts what has arrived so far.
+
+    ``source`` is the address that it comes from, ``give_way`` ends its connection with 503 (protocol.py).
+    """
 
     def __init__(self, request: Request) -> None:
         headers = request.headers
@@ -31,6 +35,8 @@ class Body:
         # h11 has validated both fields: digits only, and never both.
         self.declared_bytes = int(length) if length and "transfer-encoding" not in headers else None
         self.received_bytes = 0
+        self.source = request.client.host if request.client else ""
+        self.give_way: Callable[[], None] | None = request.scope.get("state", {}).get("give_way")
         self._expects_continue = headers.get("expect", "").lower() == "100-continue"
         self._receive = request.receive
         self._ended = False
@@ -53,6 +59,7 @@ class Body:
                 if self.declared_bytes is None:
                     reservation.grow(len(chunk))
                 sink.feed(chunk)
+        reservation.complete()
 
     async def drain(self) -> bool:
         """Read and drop what is left, so that the client gets to reading; False if that is too much to take.

@@ -90,7 +90,7 @@ class SubmissionDoor:
         except PayloadTooLarge as error:
             await self._note(error, sender, None, body.declared_bytes)
             raise
-        return self._intake.reserve(body.declared_bytes or 0)
+        return self._intake.reserve(body.declared_bytes or 0, source=body.source, give_way=body.give_way)
 
     async def _read_image(self, body: Body, content_type: str, reservation: Reservation) -> bytes:
         boundary = boundary_of(content_type)

@@ -19,6 +19,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from adapters.http.connection import TolerantConnection
+from adapters.http.holders import Holders
 from gateway.ports import Meter
 
 # After an early answer the client may go on sending: as much as is drained in body.py, then we hang up.
@@ -40,6 +41,10 @@ class Phase(Enum):
     PARTING = "parting"
 
 
+# The order in which connections are given up (holders.py); not while the work goes on.
+_GIVES_UP = {Phase.HEADER: 0, Phase.IDLE: 1, Phase.BODY: 2}
+
+
 @dataclass(slots=True, kw_only=True)
 class Guard:
     """What the connections of one listener share: their limits, and who is on the way out."""
@@ -51,6 +56,7 @@ class Guard:
     meter: Meter | None = None  # None on the admin face: its connections are not devices
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()  # empty: whoever reaches the listener
     parting: set["DeviceProtocol"] = field(default_factory=set)
+    holders: "Holders[DeviceProtocol]" = field(default_factory=Holders)
 
     def allows(self, peer: tuple[str, int] | None) -> bool:
         """Tell whether a peer's address is in one of the allowed networks."""
@@ -94,6 +100,7 @@ class DeviceProtocol(H11Protocol):
         self.conn = TolerantConnection()
         # uvicorn's own idle timer runs beside ours and would be the shorter one (5 s).
         self.timeout_keep_alive = int(guard.idle_timeout_s) + 1
+        self.app_state = {"give_way": self.give_way}  # uvicorn hands it to each request as scope["state"]
         self._guard = guard
         self._stage: tuple[Phase, int] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -109,11 +116,43 @@ class DeviceProtocol(H11Protocol):
         if not self._guard.allows(transport.get_extra_info("peername")):
             self._guard.count_refused("network")
             self._part(403, "this listener serves the networks of http.allowed_networks only")
-        elif len(self.connections) > self._guard.connections_max:
+        elif self._finds_a_place():
+            self._follow_phase()
+        else:
             self._guard.count_refused("connection_cap")
             self._part(503, "too many connections: retry later", retry_after_s=RETRY_AFTER_S)
+
+    def _finds_a_place(self) -> bool:
+        """Take a place, somebody else's if need be (holders.py)."""
+        self._guard.holders.add(self._address, self)
+        if len(self.connections) <= self._guard.connections_max:
+            return True
+        other = self._guard.holders.one_to_give_up_for(self._address)
+        if other is None:
+            return False
+        other.give_way()
+        return True
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def gives_up(self) -> int | None:
+        """Return how readily this connection is given up for another address (holders.py)."""
+        return _GIVES_UP.get(self._phase())
+
+    def give_way(self) -> None:
+        """Leave to another address; whoever was sending is told to come again."""
+        self._guard.count_refused("gave_way")
+        if self._phase() is Phase.BODY:
+            self._part(503, "busy: others have come meanwhile; send the same again", retry_after_s=RETRY_AFTER_S)
         else:
-            self._follow_phase()
+            self._leave_place()
+            self.transport.abort()
+
+    def _leave_place(self) -> None:
+        self.connections.discard(self)
+        self._guard.holders.discard(self._address, self)
 
     def data_received(self, data: bytes) -> None:
         """Feed h11, unless the connection is on its way out."""
@@ -154,6 +193,8 @@ class DeviceProtocol(H11Protocol):
         self._cancel_deadline()
         self._cancel_write_deadline()
         self._guard.parting.discard(self)
+        self._guard.holders.discard(self._address, self)
+        self.app_state = {}  # a circle otherwise: it holds a method of ours
         super().connection_lost(exc)
         self._guard.level_open(len(self.connections))
 
@@ -239,11 +280,11 @@ class DeviceProtocol(H11Protocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
+        self._leave_place()
         if len(self._guard.parting) >= PARTING_MAX:
             self.transport.abort()
             return
         self._guard.parting.add(self)
-        self.connections.discard(self)
         self._enter((Phase.PARTING, self.conn.requests_seen))
         self.transport.write(last_words(status, text, retry_after_s))
         if self.transport.can_write_eof():

@@ -6,6 +6,7 @@ bytes that are given back. It knows pictures by their first bytes and classifies
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -70,11 +71,15 @@ class FakeReservation:
 
     intake: "FakeIntake"
     byte_count: int
+    give_way: Callable[[], None] | None = None
     held: bool = True
 
     def grow(self, byte_count: int) -> None:
         self.intake.take(byte_count)
         self.byte_count += byte_count
+
+    def complete(self) -> None:
+        self.give_way = None
 
     def release(self) -> None:
         if self.held:
@@ -115,13 +120,15 @@ class FakeIntake:
         self.bytes_held += byte_count
         self.bytes_held_high = max(self.bytes_held_high, self.bytes_held)
 
-    def reserve(self, byte_count: int = 0) -> FakeReservation:
+    def reserve(
+        self, byte_count: int = 0, *, source: str = "", give_way: Callable[[], None] | None = None
+    ) -> FakeReservation:
         if self.closed is not None:
             raise self.closed
         self.take(byte_count)
         self.places_held += 1
         self.places_held_high = max(self.places_held_high, self.places_held)
-        return FakeReservation(self, byte_count)
+        return FakeReservation(self, byte_count, give_way)
 
     async def submit(self, submission: Submission) -> Receipt:
         self.submissions.append(submission)

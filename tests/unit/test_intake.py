@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -287,6 +288,23 @@ async def test_places_are_bounded_and_come_back() -> None:
     desk.intake.reserve()
     with pytest.raises(IntakeFull):
         desk.intake.reserve()
+
+
+async def test_bodies_that_trickle_in_give_way_to_another_address_and_no_longer_count() -> None:
+    desk = Desk(in_flight_max=3, in_flight_bytes_max=100)
+    asked: list[int] = []
+    for number in range(3):
+        desk.intake.reserve(30, source="slow", give_way=partial(asked.append, number))
+    desk.clock.seconds += 60
+    with pytest.raises(IntakeFull):
+        desk.intake.reserve(1, source="slow", give_way=lambda: None)
+    desk.intake.reserve(40)  # complete, as those of other protocols are: place and bytes of one that is not
+    assert asked == [0]
+    quick = desk.intake.reserve(20, source="quick", give_way=lambda: asked.append(9))
+    quick.complete()
+    quick.grow(10)
+    assert asked == [0, 1]
+    assert desk.intake.unfinished.make_room_for("third", 1000) is False
 
 
 async def test_bytes_in_flight_are_bounded_also_while_growing() -> None:
