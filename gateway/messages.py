@@ -213,6 +213,9 @@ class EventDraft:
 class Event:
     """A committed event. ``sequence`` is gap-free within ``epoch``, from 1.
 
+    ``key`` names it within the outbox, over all epochs: marks and requeues go by it. In the first epoch of a site both
+    are the same; ``base`` is the difference (gateway/outbox/epochs.py).
+
     ``received_at`` is the best that is known now, and ``clock`` says what it is worth. Where that is nothing,
     ``received_after`` and ``received_before`` are what the neighbouring starts of the machine leave possible.
     """
@@ -236,6 +239,12 @@ class Event:
     clock: ClockState = ClockState.UNSYNCED
     received_after: datetime | None = None
     received_before: datetime | None = None
+    base: int = 0
+
+    @property
+    def key(self) -> int:
+        """The event's number in the outbox."""
+        return self.base + self.sequence
 
     @property
     def item_id(self) -> str:
@@ -311,11 +320,24 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """The life of one outbox file. A new one names its predecessor and the last sequence known of it."""
+    """A stretch of sequences without gaps: the life of one outbox file, as a rule.
+
+    A new one names its predecessor and the last sequence known of it (None: not known). ``base``: the keys of its
+    events are above it.
+    """
 
     epoch: str
     predecessor: str | None
     predecessor_last_sequence: int | None
+    base: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerEpoch:
+    """An epoch that ended: what is left of it still goes out under its own name. ``sequence_high``: its last known."""
+
+    epoch: Epoch
+    sequence_high: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,6 +403,7 @@ class OutboxState:
     expired_total: int = 0
     filtered_total: int = 0
     summarised_total: int = 0
+    former: tuple[FormerEpoch, ...] = ()
 
 
 # --- out ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ Limits: a message is at most 240 KB; the hub's own limit is 256 KB.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
@@ -83,11 +83,15 @@ TOMBSTONE_KEYS = RoutingKeys("tombstones", None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """One event as it stands in ``items``, and its routing keys."""
+    """One event as it stands in ``items``, and its routing keys. ``sequence``: its key in the outbox.
+
+    ``epoch``: its epoch where that is not the outbox's present one.
+    """
 
     sequence: int
     item: bytes
     keys: RoutingKeys
+    epoch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,14 @@ class Header:
 
     gateway_id: str
     state: OutboxState
+
+    def of(self, events: Sequence[EncodedEvent]) -> "Header":
+        """Return the header of a message with these: that of their own epoch, if it is a former one."""
+        for former in self.state.former:
+            if events and events[0].epoch == former.epoch.epoch:
+                known = max(former.sequence_high, *(event.sequence - former.epoch.base for event in events))
+                return Header(self.gateway_id, replace(self.state, epoch=former.epoch, sequence_high=known))
+        return self
 
 
 def rfc3339(moment: datetime) -> str:
@@ -126,7 +138,7 @@ def encode_event(event: Event) -> EncodedEvent:
         # The reading's text is a JSON object already: it goes out as the device wrote it.
         item = _json(facts)[:-1] + b',"values":' + _bytes(event.result.values_json) + b"}"
     return EncodedEvent(
-        event.sequence, item, _routing_keys(event.kind.value, event.device_id, event.transport.value, label)
+        event.key, item, _routing_keys(event.kind.value, event.device_id, event.transport.value, label), event.epoch
     )
 
 
@@ -135,10 +147,11 @@ def count_that_fits(
 ) -> int:
     """Return how many of the first ``events`` make a message of at most ``bytes_max``; at least one if there is one.
 
-    The one may be larger than ``bytes_max``: compare :func:`message_bytes`.
+    The one may be larger than ``bytes_max``: compare :func:`message_bytes`. A message is of one epoch.
     """
     if not events:
         return 0
+    header = header.of(events[:1])
     room = bytes_max - len(_head(header, tombstones)) - len(_TAIL) - len(events[0].item)
     keys = events[0].keys
     room_beside_keys = room - _keys_bytes(keys)
@@ -149,7 +162,7 @@ def count_that_fits(
         if event.keys is not keys:
             keys = keys.agreed(event.keys)
             room_beside_keys = room - _keys_bytes(keys)
-        if room_beside_keys < 0:
+        if room_beside_keys < 0 or event.epoch != events[0].epoch:
             return count
     return len(events)
 
@@ -157,8 +170,9 @@ def count_that_fits(
 def build_message(
     header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent], *, created_at: datetime
 ) -> CloudMessage:
-    """Return the message that carries these, at least one of them. Assumes that events are of the header's epoch."""
+    """Return the message that carries these, at least one of them. Assumes that events are of one epoch."""
     assert tombstones or events, "a message carries something"
+    header = header.of(events)
     keys = events[0].keys if events else TOMBSTONE_KEYS
     for event in islice(events, 1, None):
         keys = keys.agreed(event.keys)

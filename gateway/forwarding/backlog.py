@@ -134,9 +134,9 @@ class Backlog:
         if page:
             # After the page: the watermark must cover what is sent under it.
             await self._read_header()
-            self._cursor = page[-1].sequence
+            self._cursor = page[-1].key
         for event in page:
-            if event.sequence not in self._claimed and event.sequence not in self._released_while_reading:
+            if event.key not in self._claimed and event.key not in self._released_while_reading:
                 self._claim(event)
         if len(page) < PAGE_EVENTS:
             self.exhausted = self._scan_began_at_start
@@ -159,17 +159,17 @@ class Backlog:
         self.header = Header(self._gateway_id, await self._queue.state())
 
     def _claim(self, event: Event) -> None:
-        self._claimed.add(event.sequence)
+        self._claimed.add(event.key)
         try:
             encoded = encode_event(event)
         except NotEncodable:
-            self._on_unfit(event.sequence, "not_encodable")
+            self._on_unfit(event.key, "not_encodable")
             return
         if self._is_too_large(encoded):
-            self._on_unfit(event.sequence, "too_large")
+            self._on_unfit(event.key, "too_large")
             return
         self._note_waiting()
-        self.waiting[event.sequence] = encoded
+        self.waiting[event.key] = encoded
         self._waiting_bytes += len(encoded.item)
 
     def _is_too_large(self, event: EncodedEvent) -> bool:

@@ -85,7 +85,7 @@ def create_database(
         migrate(connection, migrations)
         connection.execute(
             queries.insert_epoch,
-            (epoch.epoch, epoch.predecessor, epoch.predecessor_last_sequence, time_text(now)),
+            (epoch.epoch, epoch.predecessor, epoch.predecessor_last_sequence, epoch.base, time_text(now)),
         )
         connection.execute("PRAGMA journal_mode = WAL")
     finally:

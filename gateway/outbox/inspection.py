@@ -24,7 +24,7 @@ from gateway.messages import Classification, Event, EventState, OutboxState, Ref
 from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
-from gateway.outbox.ledger import load_epoch, load_ledger
+from gateway.outbox.ledger import load_epochs, load_ledger
 from gateway.outbox.opening import open_store
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
@@ -62,11 +62,11 @@ def read_state(data_dir: Path) -> OutboxState:
     queries = load_queries()
     with _reading(data_dir) as database:
         connection = database.conn
-        ledger = load_ledger(connection, queries)
+        ledger, epochs = load_ledger(connection, queries), load_epochs(connection, queries)
         oldest = connection.execute(queries.select_oldest_pending).fetchone()
         return OutboxState(
-            epoch=load_epoch(connection, queries),
-            sequence_high=ledger.sequence_high,
+            epoch=epochs.current,
+            sequence_high=ledger.sequence_high - epochs.current.base,
             pending=ledger.pending,
             delivered=ledger.delivered,
             dead=ledger.dead,
@@ -80,6 +80,7 @@ def read_state(data_dir: Path) -> OutboxState:
             filtered_total=ledger.filtered_total,
             summarised_total=ledger.summarised_total,
             oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
+            former=epochs.former,
         )
 
 
@@ -279,15 +280,15 @@ def _pages(
     edge = 1 << 62 if newest_first else 0
     while page := _events(database, f"{where} AND {beyond}", [*parameters, edge], order=order, limit=PAGE_ROWS):
         yield page
-        edge = page[-1].sequence
+        edge = page[-1].key
 
 
 def _events(
     database: sqlite_utils.Database, where: str, parameters: Sequence[Any], *, order: str, limit: int
 ) -> list[Event]:
-    epoch, book = load_epoch(database.conn, load_queries()).epoch, _book(database)
+    epochs, book = load_epochs(database.conn, load_queries()), _book(database)
     rows = database.table("events").rows_where(where, parameters, order_by=order, select=EVENT_COLUMNS, limit=limit)
-    return [event_from_row(epoch, tuple(row.values()), book) for row in rows]
+    return [event_from_row(epochs, tuple(row.values()), book) for row in rows]
 
 
 def _book(database: sqlite_utils.Database) -> BootBook:

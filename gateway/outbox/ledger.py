@@ -2,8 +2,8 @@
 
 A transaction works on a copy that takes the ledger's place after COMMIT, so
 the figures always describe what is on disk. Invariant, for the whole epoch:
-``sequence_high`` = pending + dead + delivered_total + evicted_total +
-expired_total + filtered_total + summarised_total.
+``sequence_high`` - its base + taken_over = pending + dead + delivered_total +
+evicted_total + expired_total + filtered_total + summarised_total.
 """
 
 import sqlite3
@@ -11,12 +11,16 @@ from dataclasses import asdict, dataclass
 
 from gateway.messages import Epoch
 from gateway.outbox.connection import PAGE_BYTES
+from gateway.outbox.epochs import EpochBook
 from gateway.outbox.queries import Queries
 
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """How much of what there is. ``bytes_used`` leaves free pages out and is measured, not stored."""
+    """How much of what there is. ``bytes_used`` leaves free pages out and is measured, not stored.
+
+    ``sequence_high`` is the highest key given (gateway/outbox/epochs.py).
+    """
 
     sequence_high: int
     pending: int
@@ -31,6 +35,7 @@ class Ledger:
     expired_total: int
     filtered_total: int
     summarised_total: int
+    taken_over: int = 0  # events of former epochs that the file began with, pending or dead
     bytes_used: int = 0
     bytes_free: int = 0
 
@@ -71,6 +76,7 @@ def load_ledger(connection: sqlite3.Connection, queries: Queries) -> Ledger:
         expired_total=row[10],
         filtered_total=row[11],
         summarised_total=row[12],
+        taken_over=row[13],
     )
     ledger.measure(connection)
     return ledger
@@ -81,9 +87,12 @@ def save_ledger(connection: sqlite3.Connection, queries: Queries, ledger: Ledger
     connection.execute(queries.save_ledger, asdict(ledger))
 
 
-def load_epoch(connection: sqlite3.Connection, queries: Queries) -> Epoch:
-    """Return the epoch that the file is in. Raises sqlite3.Error, for a file without one too."""
-    row = connection.execute(queries.select_epoch).fetchone()
-    if row is None:
+def load_epochs(connection: sqlite3.Connection, queries: Queries) -> EpochBook:
+    """Return the epochs of the file. Raises sqlite3.Error, for a file without one too."""
+    rows = connection.execute(queries.select_epochs).fetchall()
+    if not rows:
         raise sqlite3.DatabaseError("the table epochs is empty")
-    return Epoch(epoch=row[0], predecessor=row[1], predecessor_last_sequence=row[2])
+    return EpochBook(
+        Epoch(epoch=epoch, predecessor=predecessor, predecessor_last_sequence=last, base=base)
+        for epoch, predecessor, last, base in rows
+    )

@@ -53,7 +53,7 @@ class Queries:
     forget_ids: str
     forget_commands: str
     forget_oldest_commands: str
-    select_epoch: str
+    select_epochs: str
     insert_epoch: str
     select_ledger: str
     save_ledger: str

@@ -213,16 +213,17 @@ DELETE FROM commands WHERE command_id IN (
     SELECT command_id FROM commands ORDER BY received_age_s DESC LIMIT :limit OFFSET :keep
 );
 
--- name: select_epoch
-SELECT epoch, predecessor, predecessor_last_sequence FROM epochs ORDER BY rowid DESC LIMIT 1;
+-- name: select_epochs
+SELECT epoch, predecessor, predecessor_last_sequence, base FROM epochs ORDER BY base;
 
 -- name: insert_epoch
-INSERT INTO epochs (epoch, predecessor, predecessor_last_sequence, created_at) VALUES (?, ?, ?, ?);
+INSERT INTO epochs (epoch, predecessor, predecessor_last_sequence, base, created_at) VALUES (?, ?, ?, ?, ?);
 
 -- name: select_ledger
 SELECT
     sequence_high, pending, delivered, held_back, dead, remembered, refusals, tombstones_pending,
-    delivered_total, evicted_total, expired_total, filtered_total, summarised_total
+    delivered_total, evicted_total, expired_total, filtered_total, summarised_total,
+    taken_over
 FROM ledger;
 
 -- name: save_ledger
@@ -230,7 +231,7 @@ UPDATE ledger SET
     sequence_high = :sequence_high, pending = :pending, delivered = :delivered, held_back = :held_back, dead = :dead,
     remembered = :remembered, refusals = :refusals, tombstones_pending = :tombstones_pending,
     delivered_total = :delivered_total, evicted_total = :evicted_total, expired_total = :expired_total,
-    filtered_total = :filtered_total, summarised_total = :summarised_total;
+    filtered_total = :filtered_total, summarised_total = :summarised_total, taken_over = :taken_over;
 
 -- name: select_boots
 SELECT boot, boot_id, powered_before_s, last_boottime_s, off_before_s FROM boots ORDER BY boot;

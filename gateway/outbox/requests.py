@@ -69,7 +69,7 @@ class CommitDrafts:
         if known:
             same = rows_with_payload(known, head.payload_sha256)
             if same:
-                return receipt_from_rows(transaction.epoch, same)
+                return receipt_from_rows(transaction.epochs, same)
             if head.on_id_reuse is IdReuse.REJECT:
                 raise SubmissionIdReused(f"{head.device_id} has used the id {head.submission_id} for other bytes")
         if not make_room(transaction, rows=len(self._rows), bytes_wanted=self._bytes, now=self._now):
@@ -84,7 +84,7 @@ class CommitDrafts:
             return None
         key = (head.delivery.key, head.payload_sha256)
         known = transaction.connection.execute(transaction.queries.find_delivery, key).fetchall()
-        return receipt_from_rows(transaction.epoch, known) if known else None
+        return receipt_from_rows(transaction.epochs, known) if known else None
 
     def _remember_delivery(self, transaction: Transaction) -> None:
         head = self._drafts[0]
@@ -111,7 +111,7 @@ class CommitDrafts:
         ledger.bytes_used += self._bytes
         self._count(transaction, first)
         transaction.work_added = True
-        return receipt_from_drafts(transaction.epoch, first, self._drafts, id_reused=id_reused)
+        return receipt_from_drafts(transaction.epochs, first, self._drafts, id_reused=id_reused)
 
     def _count(self, transaction: Transaction, first: int) -> None:
         """Add the rows, whose first sequence is ``first``, to the ledger; those held back get their tombstones."""

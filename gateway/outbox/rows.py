@@ -28,6 +28,7 @@ from gateway.messages import (
     Transport,
     item_id,
 )
+from gateway.outbox.epochs import EpochBook
 from gateway.timekeeping.boots import BootBook, ReceivedTime
 
 Row = tuple[Any, ...]
@@ -124,12 +125,14 @@ def received_from_row(received_at: str, moment: Row, book: BootBook) -> Received
     return book.received(boot=boot, boottime_s=boottime_s, wall=wall, is_synced=bool(synced))
 
 
-def event_from_row(epoch: str, row: Row, book: BootBook) -> Event:
+def event_from_row(epochs: EpochBook, row: Row, book: BootBook) -> Event:
     """Return the event of a row of EVENT_COLUMNS (``select_pending``, ``find_item``), its time as ``book`` knows it."""
     received = received_from_row(row[7], row[14:17], book)
+    epoch = epochs.of(row[0])
     return Event(
-        epoch=epoch,
-        sequence=row[0],
+        epoch=epoch.epoch,
+        base=epoch.base,
+        sequence=row[0] - epoch.base,
         submission_id=row[1],
         item=row[2],
         device_id=row[3],
@@ -150,16 +153,17 @@ def event_from_row(epoch: str, row: Row, book: BootBook) -> Event:
     )
 
 
-def receipt_from_drafts(epoch: str, first_sequence: int, drafts: Sequence[EventDraft], *, id_reused: bool) -> Receipt:
-    """Return the first receipt: ``drafts`` took the sequences from ``first_sequence`` on."""
+def receipt_from_drafts(epochs: EpochBook, first_key: int, drafts: Sequence[EventDraft], *, id_reused: bool) -> Receipt:
+    """Return the first receipt: ``drafts`` took the keys from ``first_key`` on."""
+    epoch = epochs.current
     return Receipt(
         submission_id=drafts[0].submission_id,
         device_id=drafts[0].device_id,
         duplicate=False,
         items=tuple(
             CommittedItem(
-                epoch=epoch,
-                sequence=first_sequence + n,
+                epoch=epoch.epoch,
+                sequence=first_key - epoch.base + n,
                 item_id=item_id(draft.submission_id, draft.item),
                 received_at=draft.received_at,
                 id_reused=id_reused,
@@ -171,7 +175,7 @@ def receipt_from_drafts(epoch: str, first_sequence: int, drafts: Sequence[EventD
     )
 
 
-def receipt_from_rows(epoch: str, rows: Sequence[Row]) -> Receipt:
+def receipt_from_rows(epochs: EpochBook, rows: Sequence[Row]) -> Receipt:
     """Return the first receipt again, from rows of ``find_submission`` that have the same payload hash."""
     return Receipt(
         submission_id=rows[0][1],
@@ -179,15 +183,15 @@ def receipt_from_rows(epoch: str, rows: Sequence[Row]) -> Receipt:
         duplicate=True,
         items=tuple(
             CommittedItem(
-                epoch=epoch,
-                sequence=sequence,
+                epoch=epochs.of(key).epoch,
+                sequence=key - epochs.of(key).base,
                 item_id=item_id(submission_id, item),
                 received_at=datetime.fromisoformat(received_at),
                 id_reused=bool(id_reused),
                 result=result_from_text(kind, result),
                 clock=ClockState.SYNCED if synced else ClockState.UNSYNCED,
             )
-            for sequence, submission_id, item, _, kind, received_at, _, id_reused, result, synced in rows
+            for key, submission_id, item, _, kind, received_at, _, id_reused, result, synced in rows
         ),
     )
 

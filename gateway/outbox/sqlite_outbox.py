@@ -101,7 +101,7 @@ class SqliteOutbox:
         self, store: Store, *, lock: DirectoryLock, settings: OutboxSettings, clock: BootClock, meter: Meter
     ) -> None:
         self._store = store
-        self._epoch = store.epoch
+        self._epochs = store.epochs
         self._queries = store.queries
         self._lock = lock
         store.before_reopening = lock.renew
@@ -157,7 +157,7 @@ class SqliteOutbox:
 
         def decode(rows: list[Row]) -> Receipt | None:
             same = rows_with_payload(rows, payload_sha256)
-            return receipt_from_rows(self._epoch.epoch, same) if same else None
+            return receipt_from_rows(self._epochs, same) if same else None
 
         return await self._reader.rows(self._queries.find_submission, (device_id, submission_id), decode)
 
@@ -165,7 +165,7 @@ class SqliteOutbox:
         """Return the receipt of what came last under that name of a delivery, if the bytes are the same."""
 
         def decode(rows: list[Row]) -> Receipt | None:
-            return receipt_from_rows(self._epoch.epoch, rows) if rows else None
+            return receipt_from_rows(self._epochs, rows) if rows else None
 
         return await self._reader.rows(self._queries.find_delivery, (delivery_key, payload_sha256), decode)
 
@@ -185,7 +185,7 @@ class SqliteOutbox:
         return await self._reader.rows(
             self._queries.select_pending,
             (after_sequence, limit),
-            lambda rows: tuple(event_from_row(self._epoch.epoch, row, self._store.book) for row in rows),
+            lambda rows: tuple(event_from_row(self._epochs, row, self._store.book) for row in rows),
         )
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
@@ -209,8 +209,8 @@ class SqliteOutbox:
         ledger = self._store.ledger
         self._show(ledger)
         return OutboxState(
-            epoch=self._epoch,
-            sequence_high=ledger.sequence_high,
+            epoch=self._epochs.current,
+            sequence_high=ledger.sequence_high - self._epochs.current.base,
             pending=ledger.pending,
             delivered=ledger.delivered,
             dead=ledger.dead,
@@ -224,6 +224,7 @@ class SqliteOutbox:
             filtered_total=ledger.filtered_total,
             summarised_total=ledger.summarised_total,
             oldest_pending_received_at=oldest,
+            former=self._epochs.former,
         )
 
     # --- CommitSignal, EventReader, CommandStore ------------------------------------------------------
@@ -239,7 +240,7 @@ class SqliteOutbox:
         return await self._reader.rows(
             self._queries.find_item,
             {"device_id": device_id, "item_id": item_id, "array_id": array_id, "item": item},
-            lambda rows: event_from_row(self._epoch.epoch, rows[0], self._store.book) if rows else None,
+            lambda rows: event_from_row(self._epochs, rows[0], self._store.book) if rows else None,
         )
 
     async def store_command(self, command: Command) -> bool:
@@ -314,7 +315,7 @@ class SqliteOutbox:
         ):
             self._meter.level("gateway_outbox_events", count, state=state)
         self._meter.level("gateway_outbox_bytes", ledger.bytes_used)
-        self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high)
+        self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high - self._epochs.current.base)
 
 
 def _numbers(rows: list[Row]) -> tuple[int, ...]:

@@ -16,10 +16,10 @@ import structlog
 
 from gateway import failpoints
 from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
-from gateway.messages import Epoch
 from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
-from gateway.outbox.ledger import Ledger, load_epoch, load_ledger, save_ledger
+from gateway.outbox.epochs import EpochBook
+from gateway.outbox.ledger import Ledger, load_epochs, load_ledger, save_ledger
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
 from gateway.outbox.transaction import Caps, Transaction
@@ -71,7 +71,7 @@ class Store:
         connection = connect()
         try:
             self.ledger: Ledger = load_ledger(connection, queries)
-            self.epoch: Epoch = load_epoch(connection, queries)
+            self.epochs: EpochBook = load_epochs(connection, queries)
             now_s = clock.reading().boottime_s
             boots = load_boots(connection, queries)
             self.book: BootBook = opened(boots, boot_id=clock.boot_id, boottime_s=now_s)
@@ -135,7 +135,7 @@ class Store:
         transaction = Transaction(
             connection=connection,
             queries=self.queries,
-            epoch=self.epoch.epoch,
+            epochs=self.epochs,
             caps=self._caps,
             ledger=replace(self.ledger),
             book=self.book,

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.messages import Tombstone
+from gateway.outbox.epochs import SequenceRange
 from gateway.outbox.lifecycle import remaining_ranges
 from gateway.outbox.rows import Row, label_from_row, tombstone_from_row
 from gateway.outbox.transaction import Transaction
@@ -51,31 +52,23 @@ class _Grave:
         )
 
 
-def bury(
-    transaction: Transaction,
-    first: int,
-    last: int,
-    reason: str,
-    *,
-    labels: Mapping[str, int],
-    epoch: str | None = None,
-) -> None:
-    """Add a tombstone for ``first..last``, merged with undelivered neighbours. ``epoch``: another than the running."""
-    epoch = epoch or transaction.epoch
-    grave = _Grave(first, last, {reason: last - first + 1}, labels)
-    for neighbour in _neighbours(transaction, epoch, first, last):
+def bury(transaction: Transaction, first_key: int, last_key: int, reason: str, *, labels: Mapping[str, int]) -> None:
+    """Add a tombstone for these keys, which are of one epoch, merged with undelivered neighbours."""
+    (gone,) = transaction.epochs.ranges(first_key, last_key)
+    grave = _Grave(gone.first, gone.last, {reason: gone.last - gone.first + 1}, labels)
+    for neighbour in _neighbours(transaction, gone):
         if neighbour.reason == reason or {neighbour.reason, reason} <= _BY_POLICY:
             grave = grave.with_neighbour(neighbour)
             delete_tombstones(transaction, [neighbour.tombstone_id])
-    _insert_tombstone(transaction, epoch, grave)
+    _insert_tombstone(transaction, gone.epoch, grave)
     transaction.work_added = True
 
 
 def bury_each(transaction: Transaction, rows: Sequence[Row], reason: str) -> None:
-    """Add tombstones for rows of (sequence, kind, result), in any order: one for each run without a gap."""
+    """Add tombstones for rows of (key, kind, result), in any order: one for each run without a gap, and epoch."""
     run: list[Row] = []
     for row in sorted(rows, key=lambda row: int(row[0])):
-        if run and row[0] != run[-1][0] + 1:
+        if run and not _continues(transaction, run[-1][0], row[0]):
             _bury_run(transaction, run, reason)
             run = []
         run.append(row)
@@ -83,19 +76,28 @@ def bury_each(transaction: Transaction, rows: Sequence[Row], reason: str) -> Non
         _bury_run(transaction, run, reason)
 
 
-def exhume(transaction: Transaction, sequences: Sequence[int]) -> None:
-    """Take ``sequences`` out of tombstones that the cloud has not acknowledged: they will come after all."""
-    bounds = {"epoch": transaction.epoch, "first_sequence": min(sequences), "last_sequence": max(sequences)}
+def exhume(transaction: Transaction, keys: Sequence[int]) -> None:
+    """Take these out of tombstones that the cloud has not acknowledged: they will come after all."""
+    for within in transaction.epochs.ranges(min(keys), max(keys)):
+        _exhume(transaction, within, keys)
+
+
+def _exhume(transaction: Transaction, within: SequenceRange, keys: Sequence[int]) -> None:
+    base = within.base
+    removed = [key - base for key in keys if within.first <= key - base <= within.last]
+    bounds = {"epoch": within.epoch, "first_sequence": within.first, "last_sequence": within.last}
     rows = transaction.connection.execute(transaction.queries.select_overlapping_tombstones, bounds).fetchall()
     for tombstone in map(tombstone_from_row, rows):
         whole = (tombstone.first_sequence, tombstone.last_sequence)
-        left = list(remaining_ranges(*whole, removed=sequences))
+        left = list(remaining_ranges(*whole, removed=removed))
         if left == [whole]:
             continue
         delete_tombstones(transaction, [tombstone.tombstone_id])
         for first, last in left:
             # The others are dead letters too, so they are still there to be counted.
-            found = transaction.connection.execute(transaction.queries.select_results_between, (first, last))
+            found = transaction.connection.execute(
+                transaction.queries.select_results_between, (base + first, base + last)
+            )
             grave = _Grave(first, last, {tombstone.reason: last - first + 1}, label_counts(found))
             _insert_tombstone(transaction, tombstone.epoch, grave)
 
@@ -117,11 +119,15 @@ def _bury_run(transaction: Transaction, run: Sequence[Row], reason: str) -> None
     bury(transaction, run[0][0], run[-1][0], reason, labels=label_counts(row[1:] for row in run))
 
 
-def _neighbours(transaction: Transaction, epoch: str, first: int, last: int) -> list[Tombstone]:
+def _continues(transaction: Transaction, key: int, following: int) -> bool:
+    return following == key + 1 and transaction.epochs.of(key) == transaction.epochs.of(following)
+
+
+def _neighbours(transaction: Transaction, gone: SequenceRange) -> list[Tombstone]:
     connection, queries = transaction.connection, transaction.queries
-    before = connection.execute(queries.select_tombstone_before, (epoch, first)).fetchall()
-    after = connection.execute(queries.select_tombstone_at, (epoch, last + 1)).fetchall()
-    return [t for t in map(tombstone_from_row, before) if t.last_sequence == first - 1] + [
+    before = connection.execute(queries.select_tombstone_before, (gone.epoch, gone.first)).fetchall()
+    after = connection.execute(queries.select_tombstone_at, (gone.epoch, gone.last + 1)).fetchall()
+    return [t for t in map(tombstone_from_row, before) if t.last_sequence == gone.first - 1] + [
         tombstone_from_row(row) for row in after
     ]
 

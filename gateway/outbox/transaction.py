@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.outbox.epochs import EpochBook
 from gateway.outbox.ledger import Ledger
 from gateway.outbox.queries import Queries
 from gateway.timekeeping.boots import BootBook
@@ -33,7 +34,7 @@ class Transaction:
 
     connection: sqlite3.Connection
     queries: Queries
-    epoch: str
+    epochs: EpochBook
     caps: Caps
     ledger: Ledger
     book: BootBook

@@ -30,6 +30,7 @@ from gateway.messages import (
     Epoch,
     Event,
     EventState,
+    FormerEpoch,
     Kind,
     ModelIdentity,
     OutboxState,
@@ -127,6 +128,25 @@ def test_new_epoch_names_its_predecessor() -> None:
     epoch = Epoch(epoch="e-2", predecessor="e-1", predecessor_last_sequence=41)
     body = body_of(event(), header=Header("site-1", replace(STATE, epoch=epoch)))
     assert body["predecessor"] == {"epoch": "e-1", "last_sequence": 41}
+
+
+def test_what_was_saved_of_a_former_epoch_travels_under_its_own_name_and_never_beside_the_new_one() -> None:
+    old = Epoch(epoch="old", predecessor=None, predecessor_last_sequence=None)
+    new = replace(STATE.epoch, predecessor="old", predecessor_last_sequence=9, base=20)
+    header = Header("site-1", replace(STATE, epoch=new, former=(FormerEpoch(epoch=old, sequence_high=9),)))
+    events = [
+        encode_event(replace(event(7), epoch="old")),
+        encode_event(replace(event(8), epoch="old")),
+        encode_event(replace(event(1), epoch=new.epoch, base=20)),
+    ]
+    assert count_that_fits(header, (), events, bytes_max=MESSAGE_BYTES_MAX) == 2
+    first, second = (
+        json.loads(build_message(header, (), part, created_at=AT).body) for part in (events[:2], events[2:])
+    )
+    assert (first["epoch"], first["predecessor"], first["sequence_high"]) == ("old", None, 9)
+    assert [item["sequence"] for item in first["items"]] == [7, 8]
+    assert (second["epoch"], second["predecessor"]) == (new.epoch, {"epoch": "old", "last_sequence": 9})
+    assert [item["sequence"] for item in second["items"]] == [1]
 
 
 def test_reading_travels_as_the_device_wrote_it() -> None:
