@@ -73,6 +73,17 @@ class RequestInvalid(Rejected):
     http_status = 400
 
 
+class PayloadInvalid(Rejected):
+    """The payload is a text around a picture, and that text is wrong."""
+
+    reason = "payload_invalid"
+    http_status = 422
+    hint = (
+        'send the picture\'s bytes, or JSON like {"image": "<base64 or data URL>"}; '
+        "over MQTT mqtt.image_field names the field"
+    )
+
+
 class NotAuthenticated(Rejected):
     """The client has not proved to be a known device."""
 

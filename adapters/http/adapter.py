@@ -79,6 +79,7 @@ def create_http_adapter(
         readiness=readiness,
         meter=meter,
         banner=banner(version, model_name, labels),
+        aliases=settings.alias,
     )
     guard = Guard(
         header_timeout_s=settings.header_timeout_s,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
-from adapters.http.credentials import Shown, shown_by
+from adapters.http.credentials import KEY_QUERY, Shown, shown_by
 from gateway.errors import DeviceUnknown, NotAuthenticated
 from gateway.ports import Gatekeeper
 
@@ -23,9 +23,12 @@ class Admission:
         self._access = access
         self._gatekeeper = gatekeeper
 
-    async def device_of(self, request: Request, claimed: str) -> str:
-        """Return which device sends this. Raises NotAuthenticated, DeviceUnknown or TooManyFailures."""
-        shown = shown_by(request.query_params, request.headers)
+    async def device_of(self, request: Request, claimed: str, *, key_query: str = KEY_QUERY) -> str:
+        """Return which device sends this. Raises NotAuthenticated, DeviceUnknown or TooManyFailures.
+
+        ``key_query`` names the parameter of the query that may hold the secret.
+        """
+        shown = shown_by(request.query_params, request.headers, key_query=key_query)
         if self._gatekeeper is None:
             return claimed
         if self._access == "open":

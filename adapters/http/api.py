@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from adapters.http.admission import Admission
+from adapters.http.aliases import AliasRoutes
 from adapters.http.custom_vision import CustomVisionRoutes
 from adapters.http.door import SubmissionDoor
 from adapters.http.faces import Strays
@@ -18,6 +19,7 @@ from adapters.http.native import NativeRoutes
 from adapters.http.paths import canonical_path
 from adapters.http.probes import ProbeRoutes
 from gateway.ports import EventReader, Meter, Readiness
+from gateway.settings import HttpAliasSettings
 
 
 class DeviceApi:
@@ -32,9 +34,11 @@ class DeviceApi:
         readiness: Readiness,
         meter: Meter,
         banner: str,
+        aliases: Sequence[HttpAliasSettings] = (),
     ) -> None:
         strays = Strays(meter=meter)
         self.routes = [
+            *AliasRoutes(aliases=aliases, door=door, admission=admission, meter=meter).routes(),
             *CustomVisionRoutes(door=door, admission=admission, meter=meter).routes(),
             *NativeRoutes(door=door, admission=admission, reader=reader, meter=meter).routes(),
             *ProbeRoutes(readiness=readiness, meter=meter, banner=banner).routes(),

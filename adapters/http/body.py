@@ -8,7 +8,7 @@ from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.errors import PayloadTooLarge
+from gateway.errors import PayloadTooLarge, RequestInvalid
 from gateway.ports import Reservation
 
 # A client that writes its whole body before it reads sees our answer only if we take the body; beyond this we hang up.
@@ -33,13 +33,21 @@ class Body:
         headers = request.headers
         length = headers.get("content-length", "")
         # h11 has validated both fields: digits only, and never both.
-        self.declared_bytes = int(length) if length and "transfer-encoding" not in headers else None
+        self._is_chunked = "transfer-encoding" in headers
+        self.declared_bytes = int(length) if length and not self._is_chunked else None
         self.received_bytes = 0
         self.source = request.client.host if request.client else ""
         self.give_way: Callable[[], None] | None = request.scope.get("state", {}).get("give_way")
-        self._expects_continue = headers.get("expect", "").lower() == "100-continue"
+        # RFC 9110 section 10.1.1: an HTTP/1.0 client's expectation is ignored, by h11 too.
+        is_1_0 = request.scope.get("http_version") == "1.0"
+        self._expects_continue = not is_1_0 and headers.get("expect", "").lower() == "100-continue"
         self._receive = request.receive
         self._ended = False
+
+    def check_allowed(self, method: str) -> None:
+        """Raise RequestInvalid for a GET that brings a body: a device that sends its picture so learns of it."""
+        if method in {"GET", "HEAD"} and (self.declared_bytes or self._is_chunked):
+            raise RequestInvalid(f"a {method} has no body", hint="send the picture with POST or PUT, to /image")
 
     def check_declared(self, bytes_max: int) -> None:
         """Raise PayloadTooLarge if the request announces more than ``bytes_max``, before anything is read."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 # Longer than any secret we give out or keep, so that nothing large is hashed.
 SECRET_CHARS_MAX = 256
+KEY_QUERY = "key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,12 @@ class Shown:
     device_id: str | None = None
 
 
-def shown_by(query: Mapping[str, str], headers: Mapping[str, str]) -> Shown | None:
+def shown_by(query: Mapping[str, str], headers: Mapping[str, str], *, key_query: str = KEY_QUERY) -> Shown | None:
     """Return what the request shows, or None. What can't be read is shown as a secret that is never right."""
     authorization = headers.get("authorization")
     if authorization is not None:
         return _authorization(authorization)
-    secret = headers.get("prediction-key") or query.get("key")
+    secret = headers.get("prediction-key") or query.get(key_query)
     return Shown(secret=secret.strip()[: SECRET_CHARS_MAX + 1]) if secret else None
 
 

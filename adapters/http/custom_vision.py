@@ -28,10 +28,11 @@ class CustomVisionRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes, the container's plain ones first."""
-        handlers = (("image", self._image), ("url", self._url))
+        # PUT is what `curl -T` and some cameras say.
+        handlers = (("image", self._image, ["POST", "PUT"]), ("url", self._url, ["POST"]))
         return [
-            Route(path, endpoint(handler, route=path, meter=self._meter), methods=["POST"])
-            for leaf, handler in handlers
+            Route(path, endpoint(handler, route=path, meter=self._meter), methods=methods)
+            for leaf, handler, methods in handlers
             for path in custom_vision_paths(leaf)
         ]
 

@@ -7,6 +7,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
+from functools import partial
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -28,6 +29,7 @@ TEXT = "text/plain; charset=utf-8"
 CLIENT_GONE = 499
 
 Handler = Callable[[Request, Body], Awaitable[Response]]
+Refusal = Callable[[SubmissionError], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -76,16 +78,20 @@ def refusal(error: SubmissionError, face: Face, *, reference: str | None = None)
     return Response(text, error.http_status, headers=headers, media_type=TEXT)
 
 
-def endpoint(handler: Handler, *, route: str, meter: Meter) -> Endpoint:
-    """Return ``handler`` with its refusals answered in the route's way and everything counted under its template."""
-    face = Face.of_path(route)
+def endpoint(handler: Handler, *, route: str, meter: Meter, told: Refusal | None = None) -> Endpoint:
+    """Return ``handler`` with its refusals answered in the route's way and everything counted under its template.
+
+    ``told`` makes the answer to a refusal; None: as the path's clients expect it.
+    """
+    answered = told or partial(refusal, face=Face.of_path(route))
 
     async def answer(request: Request) -> Response:
         body = Body(request)
         try:
+            body.check_allowed(request.method)
             response = await handler(request, body)
         except SubmissionError as error:
-            response = await _refuse(error, face, body)
+            response = await _refuse(error, answered, body)
         except ClientDisconnect:
             response = Response(status_code=CLIENT_GONE)
         meter.count("gateway_http_requests_total", route=route, status=str(response.status_code))
@@ -94,12 +100,12 @@ def endpoint(handler: Handler, *, route: str, meter: Meter) -> Endpoint:
     return answer
 
 
-async def _refuse(error: SubmissionError, face: Face, body: Body) -> Response:
+async def _refuse(error: SubmissionError, told: Refusal, body: Body) -> Response:
     try:
         drained = await body.drain()
     except ClientDisconnect:
         return Response(status_code=CLIENT_GONE)
-    response = refusal(error, face)
+    response = told(error)
     if not drained:
         response.headers["connection"] = "close"
     return response

@@ -1,17 +1,22 @@
 """The picture inside a multipart/form-data body, part by part, while the body arrives. No I/O, bounded.
 
-The part ``imageData`` is the picture, with or without a filename (the Custom Vision SDK sends none); failing that,
-the first part with a filename. A part's value is bytes and nothing else: a path in it never opens a file.
+A part that begins like a picture (its bytes, base64 or a data URL) is taken under any name; of several the part
+``imageData`` (the Custom Vision SDK's), else a file, else the first. Where none does, ``imageData`` or the first file
+is taken as it is, for the classifier to say what it thinks of it. A part's value is bytes and nothing else: a path in
+it never opens a file.
 """
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gateway.errors import RequestInvalid
+from gateway.picture_forms import HEAD_BYTES, begins_picture, picture_of
 
 FIELD = b"imageData"
 # A device sends one part, a generous client a handful of fields beside it.
 PARTS_MAX = 16
+# What begins like a picture outranks any name: 0 a field, 1 a file, 2 imageData.
+_PICTURE_RANK = 3
 # What boundaries and part headers may add to a picture; 16 parts of 8 short headers stay far below.
 ENVELOPE_BYTES_MAX = 16 * 1024
 
@@ -28,7 +33,9 @@ class FormPicture:
 
     def __init__(self, boundary: bytes) -> None:
         self._chosen: list[bytes] = []
-        self._chosen_rank = 0  # 0 none, 1 the first file, 2 imageData
+        self._chosen_rank = 0
+        self._part_rank = 0
+        self._head: bytearray | None = None  # of the part that is not decided yet
         self._taking = False
         self._ended = False
         self._parts = 0
@@ -41,6 +48,7 @@ class FormPicture:
                 {
                     "on_part_begin": self._part_begin,
                     "on_part_data": self._part_data,
+                    "on_part_end": self._decide,
                     "on_header_field": self._header_field,
                     "on_header_value": self._header_value_data,
                     "on_header_end": self._header_end,
@@ -65,7 +73,7 @@ class FormPicture:
         picture = b"".join(self._chosen)
         if not picture:
             raise RequestInvalid("the form has no picture", hint="send it as the part imageData, or as a file")
-        return picture
+        return picture_of(picture)
 
     def _part_begin(self) -> None:
         self._parts += 1
@@ -87,15 +95,28 @@ class FormPicture:
 
     def _headers_finished(self) -> None:
         options = parse_options_header(self._disposition)[1]
-        rank = 2 if options.get(b"name") == FIELD else int(b"filename" in options)
+        self._part_rank = 2 if options.get(b"name") == FIELD else int(b"filename" in options)
+        self._taking = False
+        self._head = bytearray()
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._head is not None:
+            self._head += data[start:end]
+            if len(self._head) >= HEAD_BYTES:
+                self._decide()
+        elif self._taking:
+            self._chosen.append(data[start:end])
+
+    def _decide(self) -> None:
+        """Take the part if it is better than what was taken so far: its first bytes are here."""
+        if self._head is None:
+            return
+        head, self._head = bytes(self._head), None
+        rank = self._part_rank + (_PICTURE_RANK if begins_picture(head[:HEAD_BYTES]) else 0)
         self._taking = rank > self._chosen_rank
         if self._taking:
             self._chosen_rank = rank
-            self._chosen.clear()
-
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._taking:
-            self._chosen.append(data[start:end])
+            self._chosen = [head]
 
     def _end(self) -> None:
         self._ended = True

@@ -3,7 +3,7 @@
 OpenAPI 3.0.3, not 3.1: the bundled Swagger UI 4 draws nothing newer. A test compares it with the routes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adapters.http import paths
@@ -71,7 +71,11 @@ def operations() -> tuple[Operation, ...]:
         native_images(),
         native_readings(),
         native_event(),
-        *(custom_vision_image(path) for path in paths.custom_vision_paths("image")),
+        *(
+            replace(custom_vision_image(path), method=method)
+            for path in paths.custom_vision_paths("image")
+            for method in ("post", "put")
+        ),
         *(custom_vision_url(path) for path in paths.custom_vision_paths("url")),
         banner(),
         alive(),

@@ -175,7 +175,11 @@ class DeviceProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Answer what h11 could not read: 400, 431 for a large header, 501 for an unknown transfer coding."""
         self._guard.count_refused("header_size" if self.conn.error_status == 431 else "bad_request")
-        text = "request header fields too large" if self.conn.error_status == 431 else "this is not HTTP/1.1"
+        text = (
+            "request header fields too large"
+            if self.conn.error_status == 431
+            else f"this is not HTTP/1.1: {self.conn.error_text}"
+        )
         self._part(self.conn.error_status, text)
 
     def pause_writing(self) -> None:

@@ -14,14 +14,6 @@ class PayloadEmpty(Rejected):
     hint = "send the picture or the readings as the message's payload"
 
 
-class PayloadInvalid(Rejected):
-    """The payload is a text around a picture, and that text is wrong."""
-
-    reason = "payload_invalid"
-    http_status = 422
-    hint = 'send the picture\'s bytes, or JSON like {"image": "<base64 or data URL>"}; mqtt.image_field names the field'
-
-
 class ChunkInvalid(Rejected):
     """One chunk can't be used; what was held of its picture stays."""
 

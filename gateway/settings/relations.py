@@ -71,6 +71,17 @@ def _listeners(settings: Settings) -> Iterator[Fault]:
             )
 
 
+def _aliases(settings: Settings) -> Iterator[Fault]:
+    for one, other in combinations(settings.http.alias, 2):
+        both = set(one.methods) & set(other.methods)
+        if one.path == other.path and both:
+            yield (
+                ("http", "alias"),
+                f"names {min(both)} {one.path} twice",
+                "Give the two other methods or paths, or remove one.",
+            )
+
+
 def _backoff(settings: Settings) -> Iterator[Fault]:
     cloud = settings.cloud
     if cloud.backoff_initial_s > cloud.backoff_max_s:
@@ -263,6 +274,7 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
         _listeners,
     ),
     ((("gateway", "data_dir"),), _data_dir),
+    ((("http", "alias"),), _aliases),
     (_MEMORY_KEYS, _memory),
     (_cloud("backoff_initial_s", "backoff_max_s"), _backoff),
     (_cloud("batch_bytes_max", "drain_batch_bytes_max"), _batches),

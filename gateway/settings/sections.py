@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
 from gateway.settings.forms import check_gateway_id, check_proxy, check_quiet_hours, check_timezone
+from gateway.settings.http_alias import HttpAliasSettings
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.outbox_sections import OutboxSettings
 from gateway.settings.problems import Problem
@@ -34,6 +35,7 @@ __all__ = [
     "MIB",
     "BleDeviceSettings",
     "BleSettings",
+    "HttpAliasSettings",
     "MqttChunksSettings",
     "MqttSettings",
     "MqttTopicsSettings",
@@ -220,6 +222,11 @@ class HttpSettings(Section):
     )
     connections_max: int = Field(
         default=256, ge=1, le=100_000, description="Open connections. Each costs a file descriptor of the usual 1024."
+    )
+    alias: tuple[HttpAliasSettings, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Paths that devices have hard-wired, with the answers that they insist on: docs/PROTOCOLS.md.",
     )
     url_fetch: UrlFetchSettings = UrlFetchSettings()
 

@@ -101,7 +101,7 @@ def test_second_header_has_the_header_deadline_and_not_the_idle_one(serving: Ser
 def test_connection_is_idle_too_after_a_drained_body(serving: Serving) -> None:
     # An answer that overtook the body: stock uvicorn never arms its timer again.
     connection = serving.connect()
-    connection.sendall(b"PUT /image HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+    connection.sendall(b"DELETE /image HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
     assert read_answer(connection)[0] == 405
     connection.sendall(b"body")
     assert connection.recv(1) == b""
@@ -222,7 +222,7 @@ def test_header_without_end_is_431(patient: Serving) -> None:
 def test_endless_body_after_an_early_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, patient: Serving) -> None:
     monkeypatch.setattr(protocol, "DISCARD_BYTES_MAX", 100_000)
     connection = patient.connect()
-    connection.sendall(b"PUT /image HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n")
+    connection.sendall(b"DELETE /image HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n")
     assert read_answer(connection)[0] == 405
     endless = bytes(64 * 1024 * 1024)
     with pytest.raises((BrokenPipeError, ConnectionResetError)):

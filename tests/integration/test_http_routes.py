@@ -364,12 +364,12 @@ def test_ready_follows_the_obstacles_and_alive_does_not(serving: Serving, http: 
     assert http.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("path", ["/image", "/p/url", "/v1/devices/d/images", "/v1/devices/d/readings"])
 def test_other_methods_on_post_routes_are_405_with_allow(http: httpx.Client, path: str, method: str) -> None:
     answer = http.request(method, path)
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "POST"
+    assert "POST" in answer.headers["allow"]
 
 
 def test_head_answers_probes_without_a_body(http: httpx.Client) -> None:

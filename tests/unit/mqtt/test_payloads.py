@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mqtt.payloads import Picture, PictureFields, check_size, read_picture
-from adapters.mqtt.refusals import PayloadInvalid
-from gateway.errors import PayloadTooLarge, RequestInvalid, SubmissionError
+from gateway.errors import PayloadInvalid, PayloadTooLarge, RequestInvalid, SubmissionError
 
 FIELDS = PictureFields(image="image", id="id", captured_at="captured_at")
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\xfb\xff\xbe" + bytes(range(256))

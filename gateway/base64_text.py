@@ -6,7 +6,7 @@ Decoded piece by piece, so that a text of 8 MiB costs its 6 MiB of picture and n
 import binascii
 import io
 
-from adapters.mqtt.refusals import PayloadInvalid
+from gateway.errors import PayloadInvalid
 
 _SPACE = b" \t\r\n"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")

@@ -1,0 +1,132 @@
+"""Devices with a hard-wired URL: served on it, with the answer that they insist on, and never lied to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.errors import DiskUnavailable, OutboxFull
+from gateway.settings import HttpAliasSettings, HttpSettings, SettingsInvalid, load_settings
+from tests.fakes.gateway_process import GatewayProcess
+from tests.fakes.http_server import Serving, serving_http
+from tests.fakes.intake import FakeIntake
+from tests.fakes.pictures import small_picture
+
+JPEG = b"\xff\xd8\xff" + bytes(500)
+PHP = HttpAliasSettings(
+    path="/upload.php",
+    device_id="yard-{query.cam}",
+    key_query="pwd",
+    body="<ok/>",
+    content_type="text/xml",
+    status=201,
+    failure_body="<error/>",
+    busy_status=500,
+)
+CGI = HttpAliasSettings(path="/cgi-bin/upload.cgi", device_id="{header.x-serial}", methods=("PUT",), body="")
+SNAP = HttpAliasSettings(path="/cams/{name}/snap.jpg", device_id="{path.name}", refused_status=409)
+LOG = HttpAliasSettings(path="/log", takes="readings", device_id="meter", status=204, body="")
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    with serving_http(settings=HttpSettings(alias=(PHP, CGI, SNAP, LOG))) as running:
+        yield running
+
+
+@pytest.fixture
+def http(serving: Serving) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=serving.url) as client:
+        yield client
+
+
+def test_answer_is_the_one_that_the_device_insists_on(serving: Serving, http: httpx.Client) -> None:
+    answer = http.post("/upload.php?cam=3", content=JPEG)
+    assert (answer.status_code, answer.text, answer.headers["content-type"]) == (201, "<ok/>", "text/xml")
+    assert serving.intake.last.device_id == "yard-3"
+
+
+def test_device_is_told_by_header_path_or_settings(serving: Serving, http: httpx.Client) -> None:
+    assert http.put("/cgi-bin/upload.cgi", content=JPEG, headers={"X-Serial": "A1"}).content == b""
+    assert http.post("/cams/gate/snap.jpg", files={"whatever": ("a.jpg", JPEG)}).text == "OK"
+    assert http.post("/log", json={"temperature": 20.5}).status_code == 204
+    assert [one.device_id for one in serving.intake.submissions] == ["A1", "gate", "meter"]
+
+
+def test_request_without_its_device_or_with_another_method_is_refused(serving: Serving, http: httpx.Client) -> None:
+    assert http.post("/upload.php", content=JPEG).status_code == 400
+    assert http.post("/upload.php?cam=a/b", content=JPEG).status_code == 400
+    assert http.post("/cgi-bin/upload.cgi", content=JPEG, headers={"X-Serial": "A1"}).status_code == 405
+    assert not serving.intake.submissions
+
+
+@pytest.mark.parametrize(("fault", "status"), [(OutboxFull("full"), 500), (DiskUnavailable("full"), 500)])
+def test_nothing_that_is_not_on_disk_gets_the_words_of_success(
+    serving: Serving, http: httpx.Client, fault: Exception, status: int
+) -> None:
+    serving.intake.fault = fault
+    answer = http.post("/upload.php?cam=3", content=JPEG)
+    assert (answer.status_code, answer.text) == (status, "<error/>")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_refusals_have_the_status_that_was_set_or_the_one_that_fits(serving: Serving, http: httpx.Client) -> None:
+    assert http.post("/cams/gate/snap.jpg", content=b"no picture").status_code == 409
+    refused = http.post("/upload.php?cam=3", content=b"no picture")
+    assert (refused.status_code, refused.text) == (415, "<error/>")
+    assert "not_an_image" in http.put("/cgi-bin/upload.cgi", content=b"x", headers={"X-Serial": "A1"}).text
+
+
+def test_success_leaves_after_the_commit_and_not_before() -> None:
+    intake = FakeIntake(submit_s=0.4)
+    with serving_http(settings=HttpSettings(alias=(PHP,)), intake=intake) as serving, httpx.Client() as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"{serving.url}/upload.php?cam=3", content=JPEG, timeout=0.2)
+        answer = client.post(f"{serving.url}/upload.php?cam=3", content=JPEG, timeout=5)
+        assert (answer.status_code, len(intake.submissions)) == (201, 2)
+
+
+@pytest.mark.parametrize(
+    ("toml", "fault"),
+    [
+        ('path = "/healthz"', "the gateway's own"),
+        ('path = "/v1/devices/a/images"', "the gateway's own"),
+        ('path = "upload.cgi?cam=3"', "not the path"),
+        ('refused_status = 200\npath = "/a"', "success"),
+        ('busy_status = 302\npath = "/a"', "success"),
+        ('failure_body = "OK"\npath = "/a"', "success"),
+        ('status = 204\npath = "/a"', "no body"),
+        ('status = 299\npath = "/a"', "no status"),
+        ('device_id = "{cam}"\npath = "/a"', "where the device id comes from"),
+        ('device_id = "{path.cam}"\npath = "/a"', "does not have"),
+        ('path = "/a"\n[[http.alias]]\npath = "/a"\nmethods = ["PUT"]', "twice"),
+    ],
+)
+def test_mistakes_are_told_at_start(tmp_path: Path, toml: str, fault: str) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f"[[http.alias]]\n{toml}\n")
+    with pytest.raises(SettingsInvalid) as told:
+        load_settings(file, {}, {}, tmp_path)
+    assert fault in str(told.value)
+
+
+def test_hard_wired_camera_is_served_by_a_real_gateway_with_its_password_in_the_url(tmp_path: Path) -> None:
+    from tests.integration.test_device_access import devices, token_of
+
+    data_dir = tmp_path / "data"
+    token = token_of(devices(data_dir, "add", "yard-3"))
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        '[http]\naccess = "authenticated"\n[[http.alias]]\npath = "/upload.php"\ndevice_id = "yard-{query.cam}"\n'
+        'key_query = "pwd"\nbody = "STORED"\n'
+    )
+    with GatewayProcess(data_dir, arguments=("--config", str(config))) as gateway:
+        url = f"{gateway.http}/upload.php?cam=3"
+        assert httpx.post(url, content=small_picture()).status_code == 401
+        assert httpx.post(f"{url}&pwd={token}", content=small_picture(), timeout=30).text == "STORED"
+        # A proof outweighs the claim: the fourth camera's URL with the third's token is the third.
+        other = f"{gateway.http}/upload.php?cam=4&pwd={token}"
+        assert httpx.post(other, content=small_picture(), headers={"Idempotency-Key": "k"}).text == "STORED"
+        event = f"{gateway.http}/v1/devices/yard-3/events/k?key={token}"
+        assert httpx.get(event).json()["device_id"] == "yard-3"
