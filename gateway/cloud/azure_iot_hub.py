@@ -20,13 +20,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from azure.iot.device import X509, Message, ProxyOptions, exceptions
-from azure.iot.device.aio import IoTHubDeviceClient
+from azure.iot.device.aio import IoTHubDeviceClient, IoTHubModuleClient
 
 from gateway.cloud.child_protocol import (
     Acknowledged,
@@ -50,12 +51,16 @@ from gateway.cloud.diagnosis import causes, diagnose
 from gateway.cloud.framing import FrameDecoder, encode
 from gateway.redaction import redact
 
+_T = TypeVar("_T")
+
 # Shorter than the gateway's patience for Closed (5 s), so that the answer says "not clean" before it is not waited for.
 _SHUTDOWN_TIMEOUT_S = 4.0
 # The SDK's connection event comes through two more threads and an executor per client; asking is cheaper and enough:
 # with messages in flight a drop is seen at once by their failure.
 _LOST_POLL_S = 0.5
 _RECEIVE_BYTES = 256 * 1024
+# What a module's messages leave by: routes name it, "FROM /messages/modules/<module>/outputs/events INTO $upstream".
+MODULE_OUTPUT = "events"
 
 # OperationCancelled and OperationTimeout are not ClientErrors. OSError: files and TLS set-up, seen unwrapped.
 _SDK_ERRORS = (exceptions.ClientError, exceptions.OperationCancelled, exceptions.OperationTimeout, OSError, ValueError)
@@ -81,15 +86,18 @@ class HubSession:
     def __init__(self, order: Open, outlet: Outlet) -> None:
         self._order = order
         self._outlet = outlet
-        self._client: IoTHubDeviceClient | None = None
+        self._client: IoTHubDeviceClient | IoTHubModuleClient | None = None
         self._is_lost = False
 
     async def open(self) -> bool:
         """Connect, take cloud-to-device messages, and say how it went. Return whether there is a session."""
         try:
-            self._client = _new_client(self._order)
-            await self._client.connect()
-            await self._subscribe(self._client)
+            # In a thread of its own: for a module it asks the runtime's socket, which may be slow to answer.
+            client: IoTHubDeviceClient | IoTHubModuleClient = await _in_own_thread(_new_client, self._order)
+            self._client = client
+            await client.connect()
+            # The setter blocks its thread until the SUBACK.
+            await _in_own_thread(setattr, client, "on_message_received", self._pass_on)
         except _SDK_ERRORS as error:
             found = diagnose(error, now=datetime.now(UTC))
             clean = await self._dispose()
@@ -99,14 +107,6 @@ class HubSession:
             return False
         self._outlet.put(Opened(session=self._order.session))
         return True
-
-    async def _subscribe(self, client: IoTHubDeviceClient) -> None:
-        """Ask for cloud-to-device messages. The setter blocks its thread until the SUBACK: it gets one of its own."""
-        own = ThreadPoolExecutor(1, thread_name_prefix="subscribe")
-        try:
-            await asyncio.wrap_future(own.submit(setattr, client, "on_message_received", self._pass_on))
-        finally:
-            own.shutdown(wait=False)
 
     async def watch(self) -> None:
         """Return when the session has ended by itself, or is too old, and the gateway has been told."""
@@ -129,7 +129,10 @@ class HubSession:
         )
         message.custom_properties.update(order.properties)
         try:
-            await self._client.send_message(message)
+            if self._order.module_environment:
+                await self._client.send_message_to_output(message, MODULE_OUTPUT)
+            else:
+                await self._client.send_message(message)
         except _SDK_ERRORS as error:
             self._not_sent(order, error)
         else:
@@ -161,7 +164,11 @@ class HubSession:
 
     def _pass_on(self, message: Message) -> None:
         properties = {str(name): str(value) for name, value in message.custom_properties.items()}
-        system = {"correlation_id": message.correlation_id, "content_type": message.content_type}
+        system = {
+            "correlation_id": message.correlation_id,
+            "content_type": message.content_type,
+            "input_name": message.input_name,  # of a module
+        }
         properties |= {f"$.{name}": str(value) for name, value in system.items() if value is not None}
         self._outlet.put(CommandArrived(message_id=message.message_id or "", properties=properties, body=message.data))
 
@@ -180,7 +187,16 @@ class HubSession:
         return True
 
 
-def _new_client(order: Open) -> IoTHubDeviceClient:
+async def _in_own_thread(work: Callable[..., _T], *arguments: object) -> _T:
+    """Return what ``work`` returns; if it never does, the gateway ends this process."""
+    own = ThreadPoolExecutor(1, thread_name_prefix="blocking")
+    try:
+        return await asyncio.wrap_future(own.submit(work, *arguments))
+    finally:
+        own.shutdown(wait=False)
+
+
+def _new_client(order: Open) -> IoTHubDeviceClient | IoTHubModuleClient:
     """Return a client that does only what it is told: no connecting, retrying or queueing of its own."""
     options: dict[str, object] = {
         "auto_connect": False,
@@ -188,12 +204,14 @@ def _new_client(order: Open) -> IoTHubDeviceClient:
         "keep_alive": order.keep_alive_s,
         "websockets": order.websockets,
     }
-    if order.ca_file:
+    if order.ca_file and not order.module_environment:  # a module trusts what its runtime says
         options["server_verification_cert"] = Path(order.ca_file).read_text()
     if order.proxy_host:
         options["proxy_options"] = ProxyOptions(
             "HTTP", order.proxy_host, order.proxy_port, order.proxy_user or None, order.proxy_password or None
         )
+    if order.module_environment:
+        return _new_module_client(order, options)
     if order.connection_string:
         return IoTHubDeviceClient.create_from_connection_string(
             order.connection_string, sastoken_ttl=order.token_ttl_s, **options
@@ -204,6 +222,20 @@ def _new_client(order: Open) -> IoTHubDeviceClient:
         device_id=order.device_id,
         **options,
     )
+
+
+def _new_module_client(order: Open, options: dict[str, object]) -> IoTHubModuleClient:
+    """Return a client whose token the IoT Edge runtime has signed, and which trusts the runtime's authority.
+
+    The SDK reads its environment; ours is in the order, so that a key in it shows in no process listing.
+    """
+    for name, value in order.module_environment.items():
+        os.environ[name] = value
+    try:
+        return IoTHubModuleClient.create_from_edge_environment(sastoken_ttl=order.token_ttl_s, **options)
+    finally:
+        for name in order.module_environment:
+            del os.environ[name]
 
 
 class Child:
@@ -224,7 +256,10 @@ class Child:
                     case Ping():
                         self._outlet.put(Pong())
                     case Open() as order:
-                        self._secrets.hide(order.connection_string, order.proxy_password)
+                        key_holder = order.connection_string or order.module_environment.get(
+                            "EdgeHubConnectionString", ""
+                        )
+                        self._secrets.hide(key_holder, order.proxy_password)
                         self._session, self._session_number = HubSession(order, self._outlet), order.session
                         self._start(tasks, self._run(self._session))
                     case Send() as order if self._session and order.session == self._session_number:

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -34,7 +34,7 @@ from gateway.cloud.child_protocol import (
     OpenFailed,
     Send,
 )
-from gateway.cloud.identity import Identity, SymmetricKey, identity_of
+from gateway.cloud.identity import X509, EdgeModule, Identity, SymmetricKey, identity_of
 from gateway.errors import CloudError, LinkDown, MessageRefused, Unavailable
 from gateway.messages import CloudMessage, Command
 from gateway.ports import Clock, CloudSession, CommandHandler, Meter
@@ -298,9 +298,7 @@ def open_order(settings: CloudSettings, identity: Identity, *, session: int) -> 
         session=session,
         hostname=identity.hostname,
         device_id=identity.device_id,
-        connection_string=identity.connection.text if isinstance(identity, SymmetricKey) else "",
-        certificate_file="" if isinstance(identity, SymmetricKey) else str(identity.certificate_file),
-        key_file="" if isinstance(identity, SymmetricKey) else str(identity.key_file),
+        **_proof(identity),
         ca_file=str(settings.ca_file or ""),
         websockets=settings.transport == "websockets",
         proxy_host=proxy.hostname or "",
@@ -311,6 +309,17 @@ def open_order(settings: CloudSettings, identity: Identity, *, session: int) -> 
         token_ttl_s=TOKEN_TTL_S,
         session_age_max_s=SESSION_AGE_MAX_S,
     )
+
+
+def _proof(identity: Identity) -> dict[str, Any]:
+    """Return the fields of Open that prove who we are."""
+    match identity:
+        case SymmetricKey():
+            return {"connection_string": identity.connection.text}
+        case X509():
+            return {"certificate_file": str(identity.certificate_file), "key_file": str(identity.key_file)}
+        case EdgeModule():
+            return {"module_environment": dict(identity.environment)}
 
 
 def _to_send(session: int, number: int, message: CloudMessage) -> Send:

@@ -26,7 +26,8 @@ class Open:
     session: int
     hostname: str
     device_id: str
-    connection_string: str = field(default="", repr=False)  # empty: X.509
+    connection_string: str = field(default="", repr=False)  # empty: X.509, or a module
+    module_environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # not empty: an IoT Edge module
     certificate_file: str = ""
     key_file: str = ""
     ca_file: str = ""

@@ -21,6 +21,15 @@ _CREDENTIALS = (
     "(primary or secondary), and this machine's clock (it says {now:%Y-%m-%d %H:%M} UTC)"
 )
 
+_EDGE_REFUSED = (
+    "the IoT Edge runtime did not sign for this module: was the module deployed anew (another generation id)? See "
+    "`iotedge list` and `iotedge system logs`"
+)
+_EDGE_SILENT = (
+    "the IoT Edge runtime does not answer at its workload socket (IOTEDGE_WORKLOADURI): is it mounted into this "
+    "container, and does aziot-edged run? See `iotedge check`"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
@@ -33,9 +42,9 @@ class Diagnosis:
 def diagnose(error: BaseException, *, now: datetime) -> Diagnosis:
     """Return what an error of the SDK means. Never holds a secret: only texts of ours, OpenSSL's and the system's."""
     chain = list(causes(error))
-    for cause in reversed(chain):
-        if found := _of_system(cause, now):
-            return found
+    finds = (_of_edge_runtime(chain), *(_of_system(cause, now) for cause in reversed(chain)))
+    for found in filter(None, finds):
+        return found
     names = {type(cause).__name__ for cause in chain}
     if names & {"CredentialError", "UnauthorizedError"}:
         return _credentials(now)
@@ -55,6 +64,15 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         yield cause
         # PySocks keeps the system's error in an attribute and chains nothing.
         cause = cause.__cause__ or getattr(cause, "socket_err", None)
+
+
+def _of_edge_runtime(chain: list[BaseException]) -> Diagnosis | None:
+    """Return what went wrong at the workload socket of IoT Edge; only a module speaks HTTP (requests) to it."""
+    if any(type(cause).__name__ == "IoTEdgeError" for cause in chain):
+        return Diagnosis(reason="edge_runtime_refused", detail=_EDGE_REFUSED)
+    if any(type(cause).__module__.partition(".")[0] == "requests" for cause in chain):
+        return Diagnosis(reason="edge_runtime_silent", detail=_EDGE_SILENT)
+    return None
 
 
 def _of_system(cause: BaseException, now: datetime) -> Diagnosis | None:

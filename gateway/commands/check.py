@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cloud.identity import in_words
 from gateway.errors import DataDirectoryLocked, OperatorError
 from gateway.limits import derive_limits
 from gateway.machine import usable_cores
@@ -27,6 +28,7 @@ def print_check(settings: Settings) -> None:
     description = inspect_bundle(model.path, runtime=model.runtime, preprocessing=model.preprocessing, name=model.name)
     limits = derive_limits(settings, usable_cores())
     console.print()
+    console.print(Text(f"cloud    {in_words(settings.cloud)}"))
     console.print(f"model    {description.identity.name} on {description.identity.runtime}: {description.reason}")
     console.print(
         f"limits   {limits.workers} interpreters, pictures up to {limits.pixels_max / 1e6:.1f} megapixels, "

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.cloud.connection_string import parse_connection_string
+from gateway.cloud.connection_string import ConnectionString
+from gateway.cloud.identity import EdgeModule, SymmetricKey, identity_of
 from gateway.doctor.finding import Finding, fail, ok, warn
 from gateway.settings import CloudSettings, HostPort, Settings, parse_broker_url, parse_listen
 
@@ -61,11 +62,16 @@ def hub_way(cloud: CloudSettings) -> Way | None:
     if cloud.proxy:
         proxy = urlsplit(cloud.proxy)
         return Way(host=proxy.hostname or "", port=proxy.port or 80, through=" (the proxy)")
-    if cloud.uses_x509:
-        return Way(host=cloud.hostname, port=HUB_PORTS[cloud.transport])
-    parsed = parse_connection_string(cloud.connection_string)
-    host, port = parsed.gateway_hostname or parsed.hostname, HUB_PORTS[cloud.transport]
-    return Way(host=host, port=port, through=" (the edge gateway)" if parsed.gateway_hostname else "")
+    port = HUB_PORTS[cloud.transport]
+    if cloud.identity_source == "provisioning":
+        return Way(host=cloud.provisioning.host, port=port, through=" (the provisioning service)")
+    match identity_of(cloud):
+        case EdgeModule(gateway_hostname=host):
+            return Way(host=host, port=port, through=" (edgeHub)")
+        case SymmetricKey(connection=ConnectionString(gateway_hostname=host)) if host:
+            return Way(host=host, port=port, through=" (the edge gateway)")
+        case identity:
+            return Way(host=identity.hostname, port=port)
 
 
 def examine_hub(cloud: CloudSettings, *, resolve: Resolve = resolve, connect: Connect = connect) -> Finding:

@@ -16,6 +16,8 @@ from gateway.settings.topic_patterns import PatternInvalid, parse_pattern
 
 GATEWAY_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")  # what IoT Hub allows in a device id, less what needs quoting
 
+# Source: "Device Provisioning Service terms and concepts", registration ID.
+_REGISTRATION_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
 _BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\]:(?P<port>\d+)")
 _HOST_PORT = re.compile(r"(?P<host>[^:\[\]/\s@]*):(?P<port>\d+)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
@@ -128,6 +130,16 @@ def check_gateway_id(text: str) -> str:
         raise invalid(
             "has characters or a length that no gateway id may have",
             'Use 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -, for example "greenhouse-3".',
+        )
+    return text
+
+
+def check_registration_id(text: str) -> str:
+    """Accept what the Device Provisioning Service takes as a registration id, or nothing."""
+    if text and not _REGISTRATION_ID.fullmatch(text):
+        raise invalid(
+            "is not a registration id",
+            'Use up to 128 of a-z A-Z 0-9 - . _ : with a letter, digit or dash at the end, for example "greenhouse-3".',
         )
     return text
 

@@ -19,12 +19,13 @@ from gateway.settings.problems import Problem, SettingsInvalid
 from gateway.settings.relations import broken_relations
 from gateway.settings.secret_files import exposure, read_secret, secret_pairs
 from gateway.settings.sections import Provenance, Settings
-from gateway.settings.text_sources import CommandLineSource, EnvironmentSource
+from gateway.settings.text_sources import EDGE_DEVICE_VARIABLE, CommandLineSource, EnvironmentSource
 from gateway.settings.toml_source import TomlSource
 
 _DATA_DIR: Key = ("gateway", "data_dir")
 _ID: Key = ("gateway", "id")
 _MODEL_PATH: Key = ("model", "path")
+_HOST = "the host's name"
 # Secret files whose content stays where it is: OpenSSL or the listener reads them.
 _SECRET_FILES: tuple[Key, ...] = (
     ("cloud", "key_file"),
@@ -117,19 +118,21 @@ class _Load:
             _DATA_DIR, str(cwd / state) if state else str(cwd / "data"), "$STATE_DIRECTORY" if state else "default"
         )
         self._default(_MODEL_PATH, str(files("config") / str(Settings().model.path)), "default")
-        host = socket.gethostname()
+        # A container's host name changes with each deployment, the IoT Edge device's id does not.
+        device = environment.get(EDGE_DEVICE_VARIABLE, "").strip()
+        host, named_by = (device, f"environment {EDGE_DEVICE_VARIABLE}") if device else (socket.gethostname(), _HOST)
         if self._is_unset(_ID) and not GATEWAY_ID.fullmatch(host):
             self._bad.add(_ID)
             self._problems.append(
                 Problem(
-                    where="the host's name",
+                    where=named_by,
                     key=dotted(_ID),
                     value=host,
                     text="can't serve as the gateway's id",
                     cure='Set gateway.id to 1 to 128 of A-Z a-z 0-9 . _ : @ -, for example id = "greenhouse-3".',
                 )
             )
-        self._default(_ID, host, "the host's name")
+        self._default(_ID, host, named_by)
 
     def _default(self, key: Key, value: str, where: str) -> None:
         if self._is_unset(key):

@@ -11,19 +11,12 @@ from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 
-from gateway.errors import OperatorError
-from gateway.settings import ble_relations, mqtt_relations
+from gateway.settings import ble_relations, cloud_relations, mqtt_relations
 from gateway.settings.forms import parse_listen
 from gateway.settings.given import Given, Layer
 from gateway.settings.keys import Key, is_secret, leaves
 from gateway.settings.problems import Fault, Problem, unreadable
 from gateway.settings.sections import Section, Settings
-
-_X509_EXAMPLE = (
-    'For example hostname = "myhub.azure-devices.net", device_id = "gateway-1", '
-    'certificate_file = "device.pem", key_file = "device.key".'
-)
-_X509_KEYS = ("hostname", "device_id", "certificate_file", "key_file")
 
 
 def broken_relations(settings: Settings, given: Mapping[Key, Given], bad: AbstractSet[Key]) -> list[Problem]:
@@ -132,41 +125,7 @@ def _data_dir(settings: Settings) -> Iterator[Fault]:
         yield ("gateway", "data_dir"), "is a file, not a folder", 'Name a folder, for example data_dir = "data".'
 
 
-# --- the cloud's credentials --------------------------------------------------------------------------
-
-
-def _credentials(settings: Settings) -> Iterator[Fault]:
-    cloud = settings.cloud
-    given = [name for name in _X509_KEYS if getattr(cloud, name)]
-    missing = [name for name in _X509_KEYS if name not in given]
-    if cloud.connection_string and given:
-        yield (
-            ("cloud", given[0]),
-            "belongs to X.509, and a connection string is given too",
-            f"Keep one way: remove {', '.join(given)}, or remove connection_string.",
-        )
-    elif given and missing:
-        yield (
-            ("cloud", given[0]),
-            f"X.509 needs {', '.join(missing)} too",
-            f"Set all four. {_X509_EXAMPLE}",
-        )
-
-
-def _connection_string(settings: Settings) -> Iterator[Fault]:
-    text = settings.cloud.connection_string
-    if not text:
-        return
-    from gateway.cloud.connection_string import parse_connection_string
-
-    try:
-        parse_connection_string(text)
-    except (ValueError, OperatorError) as error:
-        yield (
-            ("cloud", "connection_string"),
-            str(error),
-            "Copy it whole from the device's page in the hub: HostName=...;DeviceId=...;SharedAccessKey=....",
-        )
+# --- files in PEM -------------------------------------------------------------------------------------
 
 
 def _certificates(settings: Settings, key: Key) -> Iterator[Fault]:
@@ -229,8 +188,10 @@ def _key_pair(certificate_file: Path, key_file: Path, key: Key, certificate_name
 
 
 def _path(settings: Settings, key: Key) -> Path | None:
-    section, name = key
-    path: Path | None = getattr(getattr(settings, section), name)
+    section: Section = settings
+    for name in key[:-1]:
+        section = getattr(section, name)
+    path: Path | None = getattr(section, key[-1])
     return path
 
 
@@ -244,11 +205,13 @@ def _cloud(*names: str) -> tuple[Key, ...]:
 
 _KEYS_WITH_CERTIFICATES: tuple[tuple[Key, Key], ...] = (
     (("cloud", "key_file"), ("cloud", "certificate_file")),
+    (("cloud", "provisioning", "certificate_key_file"), ("cloud", "provisioning", "certificate_file")),
     (("mqtt", "key_file"), ("mqtt", "certificate_file")),
     (("mqtt", "listen_key_file"), ("mqtt", "listen_certificate_file")),
 )
 _CERTIFICATES: tuple[Key, ...] = (
     ("cloud", "ca_file"),
+    ("cloud", "edge", "ca_file"),
     ("mqtt", "ca_file"),
     *(certificate for _, certificate in _KEYS_WITH_CERTIFICATES),
 )
@@ -279,8 +242,12 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
     (_cloud("backoff_initial_s", "backoff_max_s"), _backoff),
     (_cloud("batch_bytes_max", "drain_batch_bytes_max"), _batches),
     (_cloud("connect_timeout_s", "keep_alive_s"), _keep_alive),
-    (_cloud("connection_string", *_X509_KEYS), _credentials),
-    (_cloud("connection_string"), _connection_string),
+    (cloud_relations.CREDENTIALS, cloud_relations.credentials),
+    (_cloud("connection_string"), cloud_relations.connection_string),
+    (cloud_relations.PROVISIONING, cloud_relations.provisioning),
+    (cloud_relations.PROVISIONING_FILES, cloud_relations.provisioning_files),
+    (cloud_relations.EDGE, cloud_relations.edge),
+    (cloud_relations.EDGE_FALLBACK, cloud_relations.edge_fallback),
     (mqtt_relations.TOPIC_KEYS, mqtt_relations.topics),
     (_mqtt("url", "listen"), mqtt_relations.self),
     (_mqtt("password", "username"), mqtt_relations.login),

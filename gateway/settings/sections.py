@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
-from gateway.settings.forms import check_gateway_id, check_proxy, check_quiet_hours, check_timezone
+from gateway.settings.cloud_sections import CloudEdgeSettings, CloudProvisioningSettings, CloudSettings
+from gateway.settings.forms import check_gateway_id
 from gateway.settings.http_alias import HttpAliasSettings
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.outbox_sections import OutboxSettings
@@ -22,7 +23,6 @@ from gateway.settings.problems import Problem
 from gateway.settings.section import (
     ACCESS_TEXT,
     MIB,
-    WRITE_ONLY,
     Access,
     EffectiveAccess,
     Listen,
@@ -35,6 +35,9 @@ __all__ = [
     "MIB",
     "BleDeviceSettings",
     "BleSettings",
+    "CloudEdgeSettings",
+    "CloudProvisioningSettings",
+    "CloudSettings",
     "HttpAliasSettings",
     "MqttChunksSettings",
     "MqttSettings",
@@ -272,115 +275,6 @@ class ClockSettings(Section):
         "for a site with a battery-backed clock and no time server. never: not at all. A time before this software was "
         "made is never believed.",
     )
-
-
-class CloudSettings(Section):
-    """Azure IoT Hub. Nothing set: the gateway buffers. A connection string, or X.509 with four keys."""
-
-    connection_string: str = Field(
-        default="",
-        description="A device's connection string: HostName=...;DeviceId=...;SharedAccessKey=.... Secret: better "
-        "$IOTHUB_DEVICE_CONNECTION_STRING, or connection_string_file.",
-        repr=False,
-        json_schema_extra=WRITE_ONLY,
-    )
-    connection_string_file: Path | None = Field(
-        default=None,
-        description="A file that holds the connection string and nothing else; readable by the gateway's user only.",
-    )
-    hostname: str = Field(default="", description="X.509: the hub, for example myhub.azure-devices.net.")
-    device_id: str = Field(default="", description="X.509: the device's id in the hub; the certificate's common name.")
-    certificate_file: Path | None = Field(default=None, description="X.509: the device's certificate chain, PEM.")
-    key_file: Path | None = Field(default=None, description="X.509: the certificate's private key, PEM, not encrypted.")
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM of the authority that signed the hub's certificate: for edge gateways and stand-ins.",
-    )
-    proxy: Annotated[str, AfterValidator(check_proxy)] = Field(
-        default="",
-        description="http://[user:password@]host:port of a proxy that knows CONNECT. Sites that allow port 443 only "
-        "need transport = websockets too. Secret when it has a password: better proxy_file.",
-        repr=False,
-        json_schema_extra=WRITE_ONLY,
-    )
-    proxy_file: Path | None = Field(default=None, description="A file that holds the proxy's URL and nothing else.")
-    transport: Literal["mqtt", "websockets"] = Field(
-        default="mqtt", description="mqtt uses port 8883, websockets port 443. Both are TLS."
-    )
-    batch_bytes_max: int = Field(
-        default=4096,
-        ge=1024,
-        le=240 * 1024,
-        description="Bytes of one message, properties included. IoT Hub bills blocks of 4 KB.",
-    )
-    drain_batch_bytes_max: int = Field(
-        default=4096,
-        ge=1024,
-        le=240 * 1024,
-        description="The same while a backlog drains after an outage. Larger drains faster under the hub's throttle.",
-    )
-    batch_wait_s: float = Field(
-        default=1, ge=0, le=3600, description="Seconds to wait for more events before a batch leaves."
-    )
-    messages_per_s_max: float = Field(
-        default=50,
-        gt=0,
-        le=10_000,
-        description="Messages a second. Half of the 100/s of an S1 hub, which other devices share.",
-    )
-    bytes_per_day_max: int = Field(
-        default=0,
-        ge=0,
-        le=2**50,
-        description="Bytes of messages a day, for links paid by the byte; then the rest waits for the next day. Does "
-        "not count what TLS, MQTT and pings add: raise keep_alive_s on such links. 0: no limit.",
-    )
-    quiet_hours: tuple[Annotated[str, AfterValidator(check_quiet_hours)], ...] = Field(
-        default=(),
-        description='When the uplink rests, e.g. ["22:00-06:00"]: nothing is sent and no connection kept. Local time; '
-        "while the clock is not right there are none.",
-    )
-    timezone: Annotated[str, AfterValidator(check_timezone)] = Field(
-        default="",
-        description='Of quiet_hours and of the day of bytes_per_day_max: "Europe/Vienna". Empty: as the system has it.',
-    )
-    window: int = Field(
-        default=16,
-        ge=1,
-        le=16,
-        description="Messages sent and not yet acknowledged. The SDK hangs beyond 20; 16 is fastest.",
-    )
-    keep_alive_s: int = Field(
-        default=15, ge=5, le=300, description="Seconds between MQTT pings. A dead link is seen after twice that."
-    )
-    send_timeout_s: float = Field(
-        default=12,
-        gt=0,
-        le=300,
-        description="Seconds for an acknowledgement, then the session is replaced. The SDK has no such limit.",
-    )
-    connect_timeout_s: float = Field(
-        default=30, gt=0, le=300, description="Seconds for a session to be accepted. Must be above keep_alive_s."
-    )
-    backoff_initial_s: float = Field(
-        default=1, gt=0, le=3600, description="Seconds before the second try; doubled each time, with full jitter."
-    )
-    backoff_max_s: float = Field(
-        default=60,
-        gt=0,
-        le=86_400,
-        description="The most seconds between tries. The uplink's return is noticed within that.",
-    )
-
-    @property
-    def uses_x509(self) -> bool:
-        """Whether a certificate proves who we are."""
-        return bool(self.hostname and self.device_id and self.certificate_file and self.key_file)
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is a hub to talk to; if not, the gateway buffers."""
-        return bool(self.connection_string) or self.uses_x509
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

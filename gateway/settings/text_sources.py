@@ -18,6 +18,22 @@ from gateway.settings.problems import Problem
 from gateway.settings.toml_source import known_names
 
 CONNECTION_STRING_VARIABLE = "IOTHUB_DEVICE_CONNECTION_STRING"  # the name that Azure's own samples use
+EDGE_DEVICE_VARIABLE = "IOTEDGE_DEVICEID"
+# Names that are not ours: Azure's own samples', and those that the runtime of IoT Edge gives to its modules (source:
+# azure-iot-device, create_from_edge_environment).
+_FOREIGN: Mapping[str, Key] = {
+    CONNECTION_STRING_VARIABLE: ("cloud", "connection_string"),
+    "IOTEDGE_IOTHUBHOSTNAME": ("cloud", "edge", "hub_hostname"),
+    "IOTEDGE_GATEWAYHOSTNAME": ("cloud", "edge", "gateway_hostname"),
+    EDGE_DEVICE_VARIABLE: ("cloud", "edge", "device_id"),
+    "IOTEDGE_MODULEID": ("cloud", "edge", "module_id"),
+    "IOTEDGE_MODULEGENERATIONID": ("cloud", "edge", "generation_id"),
+    "IOTEDGE_WORKLOADURI": ("cloud", "edge", "workload_uri"),
+    "IOTEDGE_APIVERSION": ("cloud", "edge", "api_version"),
+    "IOTEDGE_AUTHSCHEME": ("cloud", "edge", "auth_scheme"),
+    "EdgeHubConnectionString": ("cloud", "edge", "connection_string"),
+    "EdgeModuleCACertificateFile": ("cloud", "edge", "ca_file"),
+}
 _PREFIX = "GATEWAY_"
 # Read elsewhere: which settings file, and the failpoints of crash tests.
 _RESERVED = frozenset({"GATEWAY_CONFIG", "GATEWAY_FAILPOINT"})
@@ -39,8 +55,8 @@ class EnvironmentSource:
 
     def _variable(self, name: str, text: str) -> None:
         upper = name.upper()
-        if name == CONNECTION_STRING_VARIABLE:
-            self._set(name, ("cloud", "connection_string"), text)
+        if name in _FOREIGN:
+            self._set(name, _FOREIGN[name], text)
         elif upper.startswith(_PREFIX) and upper not in _RESERVED:
             key = tuple(upper.removeprefix(_PREFIX).lower().split("__"))
             if key in leaves():

@@ -16,20 +16,17 @@ GET       /state      connected devices, counts, why the last connection ended
 
 import asyncio
 import json
-from dataclasses import dataclass
 from html import escape
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
 
 from gateway.simulators.iot_hub import faults as fault_switches
 from gateway.simulators.iot_hub.devices import Device
 from gateway.simulators.iot_hub.faults import Faults
+from gateway.simulators.iot_hub.http_message import Request, Response, encode, json_response, read_request
 from gateway.simulators.iot_hub.record import Record
 
 _HEAD_TIMEOUT_S = 10.0
-_BODY_BYTES_MAX = 1024 * 1024
 _PAGE_ROWS = 100
-_JSON = "application/json"
 
 
 class Hub(Protocol):
@@ -48,21 +45,6 @@ class Hub(Protocol):
     def kick(self) -> None: ...
 
     def send_to_device(self, client_id: str, body: bytes, properties: dict[str, str]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    method: str
-    path: str
-    query: dict[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    body: bytes
-    status: int = 200
-    content_type: str = _JSON
 
 
 class HttpView:
@@ -93,8 +75,8 @@ class HttpView:
         self._tasks.add(task)
         try:
             async with asyncio.timeout(_HEAD_TIMEOUT_S):
-                request = await _read_request(reader)
-            writer.write(_encode(self._answer(request)))
+                request = await read_request(reader)
+            writer.write(encode(self._answer(request)))
             await writer.drain()
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a broken request of a person at a desk: closing is answer enough
@@ -108,7 +90,7 @@ class HttpView:
         try:
             return self._route(request)
         except (ValueError, KeyError, TypeError) as error:
-            return _json({"error": str(error)}, status=400)
+            return json_response({"error": str(error)}, status=400)
 
     def _route(self, request: Request) -> Response:
         places = {
@@ -125,7 +107,7 @@ class HttpView:
         answer = places.get((request.method, request.path))
         if answer is None:
             there_are = [f"{method} {path}" for method, path in places]
-            return _json({"error": "no such place", "places": there_are}, status=404)
+            return json_response({"error": "no such place", "places": there_are}, status=404)
         return answer(request)
 
     def _show_page(self, _request: Request) -> Response:
@@ -133,7 +115,7 @@ class HttpView:
 
     def _forget(self, _request: Request) -> Response:
         self._hub.record.clear()
-        return _json({})
+        return json_response({})
 
     def _bytes(self, _request: Request) -> Response:
         record = self._hub.record
@@ -142,22 +124,22 @@ class HttpView:
 
     def _kick(self, _request: Request) -> Response:
         self._hub.kick()
-        return _json({})
+        return json_response({})
 
     def _state(self, _request: Request) -> Response:
-        return _json(_state(self._hub))
+        return json_response(_state(self._hub))
 
     def _messages(self, request: Request) -> Response:
         record = self._hub.record
         device = request.query.get("device")
         chosen = [m.to_json() for m in record.messages if device in (None, m.client_id)]
         refused = [m.to_json() for m in record.refused if device in (None, m.client_id)]
-        return _json({"messages": chosen, "refused": refused})
+        return json_response({"messages": chosen, "refused": refused})
 
     def _faults(self, request: Request) -> Response:
         if request.method == "POST":
             self._hub.faults = fault_switches.from_json(json.loads(request.body or b"{}"))
-        return _json(fault_switches.to_json(self._hub.faults))
+        return json_response(fault_switches.to_json(self._hub.faults))
 
     def _cloud_to_device(self, request: Request) -> Response:
         message = json.loads(request.body)
@@ -165,32 +147,7 @@ class HttpView:
         text = body if isinstance(body, str) else json.dumps(body)
         properties = {str(name): str(value) for name, value in message.get("properties", {}).items()}
         self._hub.send_to_device(message["device_id"], text.encode(), properties)
-        return _json({})
-
-
-async def _read_request(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    request_line, *header_lines = head.split("\r\n")
-    method, target, _ = request_line.split(" ", 2)
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in header_lines)}
-    length = int(headers.get("content-length", "0"))
-    if not 0 <= length <= _BODY_BYTES_MAX:
-        raise ValueError("the body is too large")
-    url = urlsplit(target)
-    query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-    return Request(method=method, path=url.path, query=query, body=await reader.readexactly(length))
-
-
-def _encode(response: Response) -> bytes:
-    head = (
-        f"HTTP/1.1 {response.status} -\r\nContent-Type: {response.content_type}\r\n"
-        f"Content-Length: {len(response.body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + response.body
-
-
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(body=json.dumps(value).encode(), status=status)
+        return json_response({})
 
 
 def _state(hub: Hub) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class HubOptions:
     directory: Path  # the CA, the certificates and the device keys; kept between runs
     device_ids: tuple[str, ...] = ("gw1",)  # "device" or "device/module"
     hostname: str = "iot-hub.localhost"
+    certificate_name: str = ""  # another than hostname: edgeHub's, which answers for the hub
     listen_host: str = "127.0.0.1"
     port: int = 0
     proxy_port: int = 0
@@ -74,7 +75,7 @@ class IotHub:
     def __init__(self, options: HubOptions) -> None:
         self._options = options
         self._authority = CertificateAuthority(options.directory)
-        self._tls = self._authority.server_context(options.hostname)
+        self._tls = self._authority.server_context(options.certificate_name or options.hostname)
         self.hostname = options.hostname
         self.devices: dict[str, Device] = load_devices(options.directory, options.device_ids)
         self.record = Record(options.record_file)

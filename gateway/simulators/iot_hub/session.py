@@ -80,7 +80,7 @@ class DeviceSession:
 
     def deliver_waiting(self) -> None:
         """Send what waits for the device, if it has asked for it."""
-        if any(topic_filter.endswith("/messages/devicebound/#") for topic_filter in self._filters):
+        if any(topic_filter.endswith(("/messages/devicebound/#", "/inputs/#")) for topic_filter in self._filters):
             for message in self._device.waiting:
                 if message.packet_id not in self._delivered:
                     self._delivered.add(message.packet_id)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 
+# IoT Hub has no cloud-to-device messages for modules; edgeHub's routes bring messages to a module's inputs.
+MODULE_INPUT = "commands"
 _METHOD_RESPONSE = "$iothub/methods/res/"
 _TWIN_GET = "$iothub/twin/GET/"
 _TWIN_REPORTED = "$iothub/twin/PATCH/properties/reported/"
@@ -73,11 +75,16 @@ def may_subscribe(client_id: str, topic_filter: str) -> bool:
 
 
 def cloud_to_device(client_id: str, properties: Mapping[str, str]) -> str:
-    """Return the topic of a cloud-to-device message."""
+    """Return the topic of a cloud-to-device message; for a module, of one that edgeHub's routes bring to an input."""
+    if "/" in client_id:
+        return f"{resource_path(client_id)}/inputs/{MODULE_INPUT}/{_encoded(properties)}"
     to = f"/{resource_path(client_id)}/messages/devicebound"
     bag = {"$.to": to, **properties}
-    encoded = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in bag.items())
-    return f"{resource_path(client_id)}/messages/devicebound/{encoded}"
+    return f"{resource_path(client_id)}/messages/devicebound/{_encoded(bag)}"
+
+
+def _encoded(bag: Mapping[str, str]) -> str:
+    return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in bag.items())
 
 
 def property_bag(text: str) -> dict[str, str]:

@@ -9,8 +9,9 @@ import pytest
 from gateway.doctor.bluetooth import SYSTEM_BUS, bus_path, examine_bluetooth
 from gateway.doctor.finding import Finding, Level
 from gateway.doctor.network import examine_broker, examine_hub, examine_ports, hub_way, resolve
-from gateway.settings import CloudSettings, Settings
+from gateway.settings import CloudEdgeSettings, CloudProvisioningSettings, CloudSettings, Settings
 
+MODULE = "HostName=hub.example;DeviceId=d;ModuleId=m;SharedAccessKey=c2VjcmV0;GatewayHostName=edge.example"
 KEY = "HostName=hub.example;DeviceId=d;SharedAccessKey=c2VjcmV0"
 
 
@@ -66,6 +67,16 @@ def test_a_name_that_nobody_knows_and_a_port_that_is_silent_are_told_apart_and_s
                 hostname="x.example", device_id="d", certificate_file=Path("/c.pem"), key_file=Path("/k.pem")
             ),
             "x.example",
+            8883,
+        ),
+        (
+            CloudSettings(edge=CloudEdgeSettings(connection_string=MODULE, ca_file=Path("/ca.pem"))),
+            "edge.example",
+            8883,
+        ),
+        (
+            CloudSettings(provisioning=CloudProvisioningSettings(id_scope="0ne1", host="dps.example")),
+            "dps.example",
             8883,
         ),
     ],
