@@ -30,6 +30,7 @@ from gateway.forwarding.backlog import Backlog
 from gateway.forwarding.batch import Batch
 from gateway.forwarding.dispatch import Dispatch, FreshSessionWanted
 from gateway.forwarding.flight import Flight
+from gateway.forwarding.lanes import DrainOrder
 from gateway.forwarding.marks import Marks
 from gateway.forwarding.status import ForwarderStatus, UplinkState
 from gateway.forwarding.suspicion import Suspicion
@@ -131,6 +132,7 @@ class Forwarder:
             gateway_id=self._gateway_id,
             clock=self._clock,
             on_unfit=self._bury,
+            order=DrainOrder(self._settings.drain_order),
         )
         self._marks = Marks(queue=self._queue, meter=self._meter, rng=self._rng, on_marked=self._backlog.release)
         self._dispatch = Dispatch(

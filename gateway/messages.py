@@ -61,6 +61,10 @@ class IdReuse(StrEnum):
     NEW_EVENT = "new_event"
 
 
+# Of IoT Edge routes: 0 is the most urgent, 9 the least.
+PRIORITY_DEFAULT = 5
+
+
 # --- time ---------------------------------------------------------------------------------------------
 
 
@@ -235,10 +239,10 @@ class Event:
     id_reused: bool
     result: Result
     dead_reason: str | None = None
-    priority: int = PRIORITY_DEFAULT
     clock: ClockState = ClockState.UNSYNCED
     received_after: datetime | None = None
     received_before: datetime | None = None
+    priority: int = PRIORITY_DEFAULT
     base: int = 0
 
     @property
@@ -378,6 +382,15 @@ class DeviceStatus:
     transport: Transport
     state: Literal["online", "offline", "lost", "silent"]
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSpan:
+    """The lowest and the highest key that is pending under one priority."""
+
+    priority: int
+    first_key: int
+    last_key: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

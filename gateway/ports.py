@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from gateway.messages import (
+    PRIORITY_DEFAULT,
     Classification,
     ClockReading,
     CloudMessage,
@@ -18,6 +19,7 @@ from gateway.messages import (
     Image,
     ModelIdentity,
     OutboxState,
+    PendingSpan,
     Receipt,
     Refusal,
     Stamp,
@@ -215,8 +217,22 @@ class EventStore(Protocol):
 class PendingQueue(Protocol):
     """The forwarder's side of the outbox. "In flight" is never stored: after a crash, pending is sent again."""
 
-    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
-        """Return up to ``limit`` pending events with a sequence above ``after_sequence``, oldest first."""
+    async def pending_spans(self) -> tuple[PendingSpan, ...]:
+        """Return where something is pending: one span for each priority, the most urgent first."""
+
+    async def pending(
+        self,
+        *,
+        limit: int,
+        priority: int = PRIORITY_DEFAULT,
+        after_sequence: int = 0,
+        before_sequence: int | None = None,
+        newest_first: bool = False,
+    ) -> tuple[Event, ...]:
+        """Return up to ``limit`` pending events of a priority between two keys (neither included), in order."""
+
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+        """Return the pending events among these keys, oldest first."""
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
         """Return up to ``limit`` tombstones not yet delivered, oldest first."""

@@ -2,8 +2,9 @@
 
 Ordinarily a message leaves when it is full or ``batch_wait_s`` after its first
 event. What does not fit into one message is a backlog: it leaves without
-waiting, in messages of ``drain_batch_bytes_max``. While the link is suspicious
-of some events, :class:`Suspicion` chooses.
+waiting, in messages of ``drain_batch_bytes_max``, in the order of
+forwarding/lanes.py. While the link is suspicious of some events,
+:class:`Suspicion` chooses.
 """
 
 import asyncio
@@ -80,7 +81,7 @@ class Dispatch:
 
     async def _cautious(self, *, is_session_fresh: bool) -> Batch | None:
         backlog, suspicion = self._backlog, self._suspicion
-        group = suspicion.next_group(backlog.waiting)
+        group = suspicion.next_group(backlog.in_order())
         nothing_else = not group and not backlog.tombstones
         trial = suspicion.next_trial(backlog.waiting, nothing_else=nothing_else)
         if trial is not None and not is_session_fresh:
@@ -92,12 +93,12 @@ class Dispatch:
             return self._build(self._fitting(events, (), self._drain_bytes_max), ())
         if backlog.tombstones:
             return self._build((), self._fitting_tombstones(self._drain_bytes_max))
-        await self._work.wait()
+        await self._wait_for_work()
         return None
 
     async def _ordinary(self) -> Batch | None:
         if self._backlog.is_empty:
-            await self._work.wait()
+            await self._wait_for_work()
             return None
         events, tombstones = self._choose(self._bytes_max)
         if len(events) < len(self._backlog.waiting):
@@ -111,8 +112,17 @@ class Dispatch:
     async def _drain(self) -> Batch:
         if self.drain_began_s is None:
             self.drain_began_s = self._clock.monotonic()
+        self._backlog.begin_drain()
         await self._backlog.fill(self._drain_bytes_max, without=())
         return self._build(*self._choose(self._drain_bytes_max))
+
+    async def _wait_for_work(self) -> None:
+        """Return when something became pending, or when it is time to tell the gaps that policies left."""
+        try:
+            async with asyncio.timeout(self._settings.tombstone_wait_s):
+                await self._work.wait()
+        except TimeoutError:
+            self._backlog.look_for_tombstones()
 
     async def _wait_for_more(self, patience_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -126,7 +136,7 @@ class Dispatch:
         tombstones = self._fitting_tombstones(bytes_max)
         if tombstones and self._tombstones_apart:
             return (), tombstones
-        events = [backlog.waiting[sequence] for sequence in self._suspicion.next_group(backlog.waiting)]
+        events = [backlog.waiting[sequence] for sequence in self._suspicion.next_group(backlog.in_order())]
         if tombstones and events and self._size(events[:1], tombstones) > bytes_max:
             return (), tombstones
         return self._fitting(events, tombstones, bytes_max), tombstones
@@ -147,6 +157,8 @@ class Dispatch:
         return message_bytes(message)
 
     def _build(self, events: Sequence[EncodedEvent], tombstones: Sequence[Tombstone]) -> Batch:
-        message = build_message(self._backlog.header, tombstones, events, created_at=self._clock.now())
         self._backlog.take(events, tombstones)
+        # Whatever their turn: a reader of one message finds its items as they came in.
+        events = sorted(events, key=lambda event: event.sequence)
+        message = build_message(self._backlog.header, tombstones, events, created_at=self._clock.now())
         return Batch(message=message, events=tuple(events), tombstones=tuple(tombstones))

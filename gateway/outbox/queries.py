@@ -19,6 +19,9 @@ class Queries:
     forget_oldest_deliveries: str
     find_item: str
     select_pending: str
+    select_newest_pending: str
+    select_pending_among: str
+    select_pending_spans: str
     select_first_pending: str
     select_oldest_pending: str
     select_oldest_for_eviction: str

@@ -56,18 +56,31 @@ WHERE device_id = :device_id AND submission_id IN (:item_id, :array_id)
 ORDER BY +sequence DESC LIMIT 1;
 
 -- name: select_pending
--- Whatever the priority, row by row from the first that is pending.
+-- A stretch of events_pending: a page costs the same with ten rows and with ten million.
 SELECT
     sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
     payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority
-FROM events NOT INDEXED
-WHERE state = 'pending' AND sequence > ?1 AND sequence >= (
-    SELECT MIN(first) FROM (
-        SELECT (SELECT MIN(sequence) FROM events WHERE state = 'pending' AND priority = value) AS first
-        FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]')
-    )
-)
-ORDER BY sequence LIMIT ?2;
+FROM events WHERE state = 'pending' AND priority = ? AND sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?;
+
+-- name: select_newest_pending
+SELECT
+    sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority
+FROM events WHERE state = 'pending' AND priority = ? AND sequence > ? AND sequence < ? ORDER BY sequence DESC LIMIT ?;
+
+-- name: select_pending_among
+SELECT
+    sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority
+FROM events NOT INDEXED WHERE sequence IN (SELECT value FROM json_each(?)) AND state = 'pending' ORDER BY sequence;
+
+-- name: select_pending_spans
+-- Twenty look-ups in events_pending, however many there are.
+SELECT
+    value,
+    (SELECT MIN(sequence) FROM events WHERE state = 'pending' AND priority = value),
+    (SELECT MAX(sequence) FROM events WHERE state = 'pending' AND priority = value)
+FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]');
 
 -- name: select_first_pending
 -- The lowest pending sequence of each priority: ten look-ups in a small index, however many there are.

@@ -20,6 +20,7 @@ from gateway.messages import (
     EventState,
     Kind,
     ModelIdentity,
+    PendingSpan,
     Prediction,
     Reading,
     Receipt,
@@ -218,6 +219,15 @@ def label_from_row(kind: str, result: str) -> str | None:
     """Return the top label of a stored classification; None for anything else."""
     stored = result_from_text(kind, result)
     return stored.top_label if isinstance(stored, Classification) else None
+
+
+def spans_from_rows(rows: Sequence[Row]) -> tuple[PendingSpan, ...]:
+    """Return the spans of ``select_pending_spans``, without the priorities under which nothing waits."""
+    return tuple(
+        PendingSpan(priority=priority, first_key=first, last_key=last)
+        for priority, first, last in rows
+        if first is not None
+    )
 
 
 def array_item(item_text: str) -> tuple[str, int] | None:

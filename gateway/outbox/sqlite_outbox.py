@@ -8,6 +8,7 @@ stays at a few MiB).
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from gateway.messages import (
+    PRIORITY_DEFAULT,
     Classification,
     Command,
     CommandState,
@@ -22,6 +24,7 @@ from gateway.messages import (
     EventDraft,
     EventState,
     OutboxState,
+    PendingSpan,
     Receipt,
     Refusal,
     Tombstone,
@@ -50,6 +53,7 @@ from gateway.outbox.rows import (
     receipt_from_rows,
     received_from_row,
     rows_with_payload,
+    spans_from_rows,
     tombstone_from_row,
 )
 from gateway.outbox.store import Store
@@ -67,6 +71,8 @@ log = structlog.get_logger(__name__)
 POISON_CRASHES = 2
 # A requeue of everything goes in steps, so that a commit waits for one step at most.
 REQUEUE_ROWS = 500
+# Above every sequence: SQLite's largest number.
+SEQUENCE_END = 2**63 - 1
 # Of the 10 s that Docker grants; what is under way ends within milliseconds on a disk that answers.
 CLOSE_TIMEOUT_S = 4.0
 
@@ -180,13 +186,32 @@ class SqliteOutbox:
 
     # --- PendingQueue ---------------------------------------------------------------------------------
 
-    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
-        """Return pending events above ``after_sequence``, oldest first."""
+    async def pending_spans(self) -> tuple[PendingSpan, ...]:
+        """Return the lowest and the highest pending sequence of each priority that has any."""
+        return await self._reader.rows(self._queries.select_pending_spans, (), spans_from_rows)
+
+    async def pending(
+        self,
+        *,
+        limit: int,
+        priority: int = PRIORITY_DEFAULT,
+        after_sequence: int = 0,
+        before_sequence: int | None = None,
+        newest_first: bool = False,
+    ) -> tuple[Event, ...]:
+        """Return a page of the pending events of one priority."""
+        queries = self._queries
+        before = SEQUENCE_END if before_sequence is None else before_sequence
         return await self._reader.rows(
-            self._queries.select_pending,
-            (after_sequence, limit),
-            lambda rows: tuple(event_from_row(self._epochs, row, self._store.book) for row in rows),
+            queries.select_newest_pending if newest_first else queries.select_pending,
+            (priority, after_sequence, before, limit),
+            self._events,
         )
+
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+        """Return those that are pending, oldest first."""
+        wanted = json.dumps(list(sequences))
+        return await self._reader.rows(self._queries.select_pending_among, (wanted,), self._events)
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
         """Return undelivered tombstones, oldest first."""
@@ -303,6 +328,9 @@ class SqliteOutbox:
     def is_poison(self, payload_sha256: str) -> bool:
         """Return whether this payload was being worked on at two crashes or more."""
         return self._crashes.get(payload_sha256, 0) >= POISON_CRASHES
+
+    def _events(self, rows: list[Row]) -> tuple[Event, ...]:
+        return tuple(event_from_row(self._epochs, row, self._store.book) for row in rows)
 
     def _first_time(self, rows: list[Row]) -> datetime | None:
         return received_from_row(rows[0][0], rows[0][1:], self._store.book).at if rows else None

@@ -149,8 +149,21 @@ class CloudSettings(Section):
         le=240 * 1024,
         description="The same while a backlog drains after an outage. Larger drains faster under the hub's throttle.",
     )
+    drain_order: Literal["weighted", "newest_first", "oldest_first"] = Field(
+        default="weighted",
+        description="What goes first while a backlog drains, inside a priority. weighted: by turns a message of the "
+        "backlog and one of what came in since, so that news waits for one message and the past gets half of the link. "
+        "newest_first: news, then the backlog from its newest on. oldest_first: strictly as it came in.",
+    )
     batch_wait_s: float = Field(
         default=1, ge=0, le=3600, description="Seconds to wait for more events before a batch leaves."
+    )
+    tombstone_wait_s: float = Field(
+        default=900,
+        gt=0,
+        le=604_800,
+        description="Seconds that word of events held back by a policy waits for a message to travel with; "
+        "then it has one of its own. At 900 a device that never changes costs 96 messages a day.",
     )
     messages_per_s_max: float = Field(
         default=50,

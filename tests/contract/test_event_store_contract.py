@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from gateway.messages import (
     EventState,
     IdReuse,
     ModelIdentity,
+    PendingSpan,
     Prediction,
     Reading,
     Refusal,
@@ -237,6 +239,38 @@ async def test_pending_is_oldest_first_above_a_sequence_and_limited(outbox: Outb
         (3, "a-2", EventState.PENDING),
         (4, "a-3", EventState.PENDING),
     ]
+
+
+async def test_pending_is_read_by_priority_between_two_sequences_in_either_direction(outbox: Outbox) -> None:
+    for n, priority in enumerate((5, 0, 5, 0, 5, 5, 9), 1):
+        await outbox.commit([draft(f"a-{n}", priority=priority)])
+
+    async def read(**which: Any) -> list[tuple[int, int]]:
+        return [(event.sequence, event.priority) for event in await outbox.pending(**which)]
+
+    assert await read(limit=9) == [(1, 5), (3, 5), (5, 5), (6, 5)]
+    assert await read(limit=9, priority=0) == [(2, 0), (4, 0)]
+    assert await read(limit=9, after_sequence=1, before_sequence=6) == [(3, 5), (5, 5)]
+    assert await read(limit=2, before_sequence=6, newest_first=True) == [(5, 5), (3, 5)]
+    assert await read(limit=9, after_sequence=3, newest_first=True) == [(6, 5), (5, 5)]
+
+
+async def test_spans_tell_where_something_is_pending(outbox: Outbox) -> None:
+    assert await outbox.pending_spans() == ()
+    for n, priority in enumerate((5, 9, 5, 9, 5), 1):
+        await outbox.commit([draft(f"a-{n}", priority=priority)])
+    await outbox.mark_delivered([1, 4], [])
+    assert await outbox.pending_spans() == (
+        PendingSpan(priority=5, first_key=3, last_key=5),
+        PendingSpan(priority=9, first_key=2, last_key=2),
+    )
+
+
+async def test_pending_ones_are_found_by_their_sequences(outbox: Outbox) -> None:
+    for n in range(4):
+        await outbox.commit([draft(f"a-{n}", priority=n)])
+    await outbox.mark_delivered([2], [])
+    assert [event.sequence for event in await outbox.pending_among([4, 2, 1, 99])] == [1, 4]
 
 
 async def test_delivered_events_are_not_pending_any_more(outbox: Outbox) -> None:

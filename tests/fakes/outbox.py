@@ -25,6 +25,7 @@ from gateway.messages import (
     IdReuse,
     Kind,
     OutboxState,
+    PendingSpan,
     Reading,
     Receipt,
     Refusal,
@@ -102,9 +103,36 @@ class MemoryOutbox:
 
     # --- PendingQueue ---------------------------------------------------------------------------------
 
-    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
-        found = (e for s, e in sorted(self.events.items()) if s > after_sequence and e.state is EventState.PENDING)
+    async def pending_spans(self) -> tuple[PendingSpan, ...]:
+        by_priority: dict[int, list[int]] = {}
+        for sequence, event in sorted(self.events.items()):
+            if event.state is EventState.PENDING:
+                by_priority.setdefault(event.priority, []).append(sequence)
+        return tuple(
+            PendingSpan(priority=priority, first_key=found[0], last_key=found[-1])
+            for priority, found in sorted(by_priority.items())
+        )
+
+    async def pending(
+        self,
+        *,
+        limit: int,
+        priority: int = PRIORITY_DEFAULT,
+        after_sequence: int = 0,
+        before_sequence: int | None = None,
+        newest_first: bool = False,
+    ) -> tuple[Event, ...]:
+        before = float("inf") if before_sequence is None else before_sequence
+        found = (
+            e
+            for s, e in sorted(self.events.items(), reverse=newest_first)
+            if after_sequence < s < before and e.state is EventState.PENDING and e.priority == priority
+        )
         return tuple(found)[:limit]
+
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+        found = (self.events[s] for s in sorted(sequences) if s in self.events)
+        return tuple(e for e in found if e.state is EventState.PENDING)
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
         return tuple(t for _, t in sorted(self.tombstones.items()))[:limit]

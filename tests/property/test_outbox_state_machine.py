@@ -290,10 +290,12 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def pending_is_the_models(self) -> None:
-        events = self.run(self.outbox.pending(after_sequence=0, limit=1000))
-        assert [event.sequence for event in events] == sorted(
-            s for s in self.model if self._state(s) is EventState.PENDING
-        )
+        found: list[int] = []
+        for span in self.run(self.outbox.pending_spans()):
+            page = [event.sequence for event in self.run(self.outbox.pending(priority=span.priority, limit=1000))]
+            assert (page, page[0], page[-1]) == (sorted(page), span.first_key, span.last_key)
+            found += page
+        assert sorted(found) == sorted(s for s in self.model if self._state(s) is EventState.PENDING)
 
     @invariant()
     def tombstones_cover_exactly_what_the_cloud_does_not_know_to_be_gone(self) -> None:

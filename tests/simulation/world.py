@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway.errors import DiskUnavailable
 from gateway.forwarder import Forwarder
@@ -42,6 +43,7 @@ class Plan:
     crashes: int
     disk_failures: int
     evictions: int
+    priorities: tuple[int, ...]  # one is drawn for each event
 
 
 def plan(seed: int) -> Plan:
@@ -61,6 +63,7 @@ def plan(seed: int) -> Plan:
         crashes=rng.choice((0, 1, 3)),
         disk_failures=rng.choice((0, 0, 2)),
         evictions=rng.choice((0, 0, 3)),
+        priorities=rng.choice(((5,), (0, 5, 5, 5), (9, 5, 0), tuple(range(10)))),
     )
 
 
@@ -68,6 +71,7 @@ def _settings(rng: random.Random) -> CloudSettings:
     return CloudSettings(
         batch_bytes_max=rng.choice((1024, 2048, 4096)),
         drain_batch_bytes_max=rng.choice((1024, 4096, 16_384)),
+        drain_order=rng.choice(("weighted", "newest_first", "oldest_first")),
         batch_wait_s=rng.choice((0, 1, 10)),
         messages_per_s_max=rng.choice((5, 50, 1000)),
         window=rng.choice((1, 2, 8, 16)),
@@ -105,11 +109,17 @@ class WatchedOutbox(MemoryOutbox):
         self._rng = rng
         self.may_die: set[int] = set()
 
-    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
+    async def pending(self, **which: Any) -> tuple[Event, ...]:
         self._check_reading()
-        page = await super().pending(after_sequence=after_sequence, limit=limit)
+        page = await super().pending(**which)
         await self._take_time()
         return page
+
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+        self._check_reading()
+        found = await super().pending_among(sequences)
+        await self._take_time()
+        return found
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
         self._check_reading()
@@ -150,6 +160,9 @@ class WatchedCloud(LossyCloud):
         super().__init__(rng=rng)
         self._window = window
         self._watermark = 0
+        self.sent_ever: set[int] = set()
+        self._offered: dict[int, int] = {}  # priority → the highest sequence that was ever sent
+        self.keeps_order_of: Callable[[int], int] | None = None
         self._contents: dict[str, tuple[object, object]] = {}
 
     def offered(self, arrival: Arrival) -> None:
@@ -164,6 +177,19 @@ class WatchedCloud(LossyCloud):
         content = (arrival.sequences, str(arrival.body["tombstones"]))
         before = self._contents.setdefault(arrival.message.message_id, content)
         assert before == content, f"message id {arrival.message.message_id} repeats with another batch"
+        self._check_order(arrival.sequences)
+
+    def _check_order(self, sequences: Sequence[int]) -> None:
+        """Sent for the first time, an event comes after all that were sent before it of its priority."""
+        if self.keeps_order_of is None:
+            return
+        for sequence in sequences:
+            priority = self.keeps_order_of(sequence)
+            if sequence not in self.sent_ever:
+                high = self._offered.get(priority, 0)
+                assert sequence > high, f"{sequence} is sent after {high}, both of priority {priority}"
+                self._offered[priority] = sequence
+            self.sent_ever.add(sequence)
 
 
 class World:
@@ -177,6 +203,8 @@ class World:
         self.cloud.poison = dict(plan.poison)
         self.outbox = WatchedOutbox(self.cloud, self._rng)
         self.outbox.may_die = {*plan.poison, *plan.too_large}
+        if plan.settings.drain_order == "oldest_first":
+            self.cloud.keeps_order_of = lambda sequence: self.outbox.events[sequence].priority
         self.clock = VirtualClock(asyncio.get_running_loop())
         self._forwarder_class = forwarder_class
         self._broken: list[BaseException] = []
@@ -210,8 +238,9 @@ class World:
         if sequence in self.plan.too_large:
             values = json.dumps({"t": "x" * 250_000})
         while True:
+            priority = self._rng.choice(self.plan.priorities)
             try:
-                await self.outbox.commit([draft(f"s-{sequence}", values_json=values)])
+                await self.outbox.commit([draft(f"s-{sequence}", values_json=values, priority=priority)])
             except DiskUnavailable:
                 await asyncio.sleep(1)
             else:
@@ -239,8 +268,10 @@ class World:
     async def _evict_or_requeue(self) -> None:
         try:
             if self._rng.random() < 0.5:
+                # They come back under their old sequences, and out of order.
+                self.cloud.sent_ever.update(s for s, e in self.outbox.events.items() if e.state is EventState.DEAD)
                 await self.outbox.requeue()
-            elif pending := await self.outbox.pending(after_sequence=0, limit=3):
+            elif pending := await self.outbox.pending(limit=3):
                 await self.outbox.mark_dead(self._rng.choice(pending).sequence, OURS)
         except DiskUnavailable:
             return

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.forwarder import Forwarder
 from gateway.forwarding.allowance import Allowance
 from gateway.forwarding.status import ForwarderStatus
-from gateway.messages import EventState
+from gateway.messages import PRIORITY_DEFAULT, EventState
 from gateway.settings import CloudSettings
 from tests.fakes.intake import RecordingMeter
 from tests.fakes.lossy_cloud import LossyCloud, Weather
@@ -60,12 +60,12 @@ class Rig:
             if not task.cancelled():
                 task.result()
 
-    async def commit(self, count: int = 1, *, text_bytes: int = 10) -> None:
+    async def commit(self, count: int = 1, *, text_bytes: int = 10, priority: int = PRIORITY_DEFAULT) -> None:
         """Commit readings one by one."""
         for _ in range(count):
             self._committed += 1
             values = '{"t":"%s"}' % ("x" * text_bytes)
-            await self.outbox.commit([draft(f"s-{self._committed}", values_json=values)])
+            await self.outbox.commit([draft(f"s-{self._committed}", values_json=values, priority=priority)])
 
     async def until(self, condition: Callable[[], bool], *, within_s: float = 600) -> None:
         """Return when ``condition()`` holds."""

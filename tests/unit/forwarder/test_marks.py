@@ -120,10 +120,10 @@ class CrowdedOutbox(MemoryOutbox):
             raise IntakeFull("1024 requests wait for the disk")
         await super().mark_delivered(sequences, tombstone_ids)
 
-    async def pending(self, *, after_sequence: int, limit: int) -> tuple[Event, ...]:
-        if self.crowded and after_sequence > 0:
+    async def pending(self, **which: Any) -> tuple[Event, ...]:
+        if self.crowded and which["after_sequence"] > 0:
             raise DiskUnavailable("not now")
-        return await super().pending(after_sequence=after_sequence, limit=limit)
+        return await super().pending(**which)
 
 
 @in_virtual_time
