@@ -109,11 +109,27 @@ def _ble(settings: Settings, parts: AdapterParts) -> Adapter | None:
     )
 
 
+def _camera_pull(settings: Settings, parts: AdapterParts) -> Adapter | None:
+    if not settings.camera_pull.camera:
+        return None
+    from adapters.camera_pull.adapter import create_camera_pull_adapter
+
+    return create_camera_pull_adapter(
+        settings=settings.camera_pull,
+        limits=settings.limits,
+        intake=parts.intake,
+        meter=parts.meter,
+        clock=parts.clock,
+        status=parts.status,
+    )
+
+
 FACTORIES: Mapping[str, Callable[[Settings, AdapterParts], Adapter | None]] = {
     "http": _http,
     "mqtt_listener": _mqtt_listener,
     "mqtt_broker": _mqtt_broker,
     "ble": _ble,
+    "camera_pull": _camera_pull,
 }
 
 

@@ -13,7 +13,7 @@ def descriptors_needed(settings: Settings) -> int:
     """Return how many files may be open at once when every face is full."""
     http = settings.http.connections_max if settings.http.enabled else 0
     mqtt = settings.mqtt.connections_max if settings.mqtt.listen else 0
-    return http + mqtt + OTHER_FILES
+    return http + mqtt + len(settings.camera_pull.camera) + OTHER_FILES
 
 
 def allow_descriptors(needed: int) -> int:

@@ -23,6 +23,8 @@ MQTT_SESSION_BYTES = 2 * KIB
 # Results and commands on their way to the broker: adapters/mqtt/broker_link.py takes nothing more from it beyond 1024
 # packets that it does not read; a result has 2 kB at most.
 MQTT_BROKER_REPLIES_BYTES = 3 * 1024 * KIB
+# A camera that is asked: 128 KiB of a connection's buffers, 32 of a head, what TLS needs, and what is known of it.
+CAMERA_BYTES = 256 * KIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ class Share:
 
 def face_shares(settings: Settings) -> tuple[Share, ...]:
     """Return what the faces that are on may hold, beside the bodies in the intake."""
-    return (*_http(settings), *_mqtt_listener(settings), *_mqtt_broker(settings), *_ble(settings), *_cloud(settings))
+    faces = (_http, _mqtt_listener, _mqtt_broker, _ble, _camera_pull, _cloud)
+    return tuple(share for face in faces for share in face(settings))
 
 
 def _http(settings: Settings) -> Iterator[Share]:
@@ -102,6 +105,22 @@ def _ble(settings: Settings) -> Iterator[Share]:
             name="half pictures of Bluetooth devices that are away",
             byte_count=ble.resume_bytes_max,
             key="ble.resume_bytes_max",
+        )
+
+
+def _camera_pull(settings: Settings) -> Iterator[Share]:
+    pull = settings.camera_pull
+    if pull.camera:
+        yield Share(
+            name="connections to cameras",
+            byte_count=len(pull.camera) * CAMERA_BYTES,
+            key="camera_pull.camera",
+        )
+        # What has come of each is counted by the intake; while one is made a whole, there are two of it.
+        yield Share(
+            name="one picture of a camera, twice",
+            byte_count=settings.limits.image_bytes_max,
+            key="limits.image_bytes_max",
         )
 
 

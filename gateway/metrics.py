@@ -121,6 +121,17 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_ble_recovery_total": Declaration(
         "counter", "Steps against a silent radio: new_scanner, power_cycle, auto_recovery, unhealthy", ("rung",)
     ),
+    "gateway_camera_pull_pictures_total": Declaration(
+        "counter",
+        "Pictures of pulled cameras by end: committed, unchanged, refused, unavailable, or why there was none",
+        ("outcome",),
+    ),
+    "gateway_camera_pull_cameras": Declaration(
+        "gauge", "Pulled cameras by state: new, online, lost, silent", ("state",)
+    ),
+    "gateway_camera_pull_seconds": Declaration(
+        "histogram", "From asking a camera to its whole picture, without waiting for a place"
+    ),
     "gateway_tasks": Declaration("gauge", "Tasks of the event loop that have not ended: what grows for days is a leak"),
     "gateway_heap_blocks": Declaration(
         "gauge", "Small blocks of memory that Python holds: what grows for days is a leak"

@@ -8,51 +8,32 @@ are followed twice at most, to the same host, and every hop is checked anew. Pro
 
 import asyncio
 import json
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from urllib.parse import urljoin, urlsplit
 
 import h11
 
 from adapters.http.refusals import UrlAnswerUnusable, UrlFetchOff, UrlNotFetched, UrlRefused
 from gateway.errors import PayloadTooLarge, RequestInvalid
 from gateway.identifiers import shortened
+from gateway.name_lookup import NameLookup
 from gateway.ports import Reservation
 from gateway.settings import UrlFetchSettings
+from gateway.web_targets import (
+    DEFAULT_PORTS,
+    Target,
+    UrlInvalid,
+    address_of,
+    is_public,
+    parse_url,
+    redirected,
+)
 
 REDIRECTS_MAX = 2
-URL_CHARS_MAX = 2048
 READ_BYTES = 64 * 1024
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-# Addresses that lead to an IPv4 address inside: NAT64 (RFC 6052), 6to4 and Teredo reach private ranges unseen.
-_TUNNELS = (IPv6Network("64:ff9b::/96"), IPv6Network("2002::/16"), IPv6Network("2001::/32"))
 
-Address = IPv4Address | IPv6Address
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A URL taken apart: ``path`` is the request target, query included."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @property
-    def authority(self) -> str:
-        """The Host header: the port only where it is not the scheme's."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.authority}{self.path}"
 
 
 def url_of_document(data: bytes) -> str:
@@ -69,20 +50,11 @@ def url_of_document(data: bytes) -> str:
     return url
 
 
-def parse_url(url: str) -> Target:
-    """Take ``url`` apart; UrlRefused for what is not plain http(s) with a host."""
-    if len(url) > URL_CHARS_MAX or not url.isascii() or any(character <= " " for character in url) or "\x7f" in url:
-        raise UrlRefused(f"the URL {shortened(url)} is too long or has characters that must be escaped")
+def _target(url: str) -> Target:
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise UrlRefused(f"the URL {shortened(url)} can't be read") from error
-    scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or "%" in host:
-        raise UrlRefused(f"the URL {shortened(url)} is not http or https with a host and without a password")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(scheme=scheme, host=host.rstrip("."), port=port or _DEFAULT_PORTS[scheme], path=path)
+        return parse_url(url)
+    except UrlInvalid as error:
+        raise UrlRefused(str(error)) from error
 
 
 class UrlFetcher:
@@ -92,7 +64,7 @@ class UrlFetcher:
         self._allowed = frozenset(entry.lower() for entry in settings.allowed_hosts)
         self._networks = settings.allowed_networks
         self._timeout_s = settings.timeout_s
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or NameLookup()
 
     def check_enabled(self) -> None:
         """Raise UrlFetchOff unless hosts are allowed: before the body is read."""
@@ -107,7 +79,7 @@ class UrlFetcher:
         self.check_enabled()
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._follow(parse_url(url), bytes_max, reservation)
+                return await self._follow(_target(url), bytes_max, reservation)
         except TimeoutError as error:
             raise UrlNotFetched(f"{shortened(url)} took longer than {self._timeout_s:g} s") from error
         except (OSError, h11.RemoteProtocolError) as error:
@@ -119,7 +91,7 @@ class UrlFetcher:
             answer = await self._request(target, bytes_max, reservation)
             if isinstance(answer, bytes):
                 return answer
-            onward = parse_url(answer)
+            onward = _target(answer)
             if onward.host != target.host:
                 raise UrlRefused(f"{target.host} redirects to another host, {shortened(onward.host)}")
             target = onward
@@ -139,30 +111,31 @@ class UrlFetcher:
 
     async def _address_of(self, target: Target) -> str:
         named = {f"{target.host}:{target.port}", f"[{target.host}]:{target.port}"}
-        if target.port == _DEFAULT_PORTS[target.scheme]:
+        if target.port == DEFAULT_PORTS[target.scheme]:
             named.add(target.host)
         if not named & self._allowed:
             raise UrlRefused(f"the host {shortened(target.authority)} is not allowed")
-        addresses = await self._resolve(target.host, target.port)
-        for text in addresses:
-            if self._is_open(ip_address(text.partition("%")[0])):
+        for text in await self._addresses_of(target):
+            if self._is_open(text):
                 return text
         raise UrlRefused(f"{target.host} is at a private address")
 
-    def _is_open(self, address: Address) -> bool:
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or address
-        if any(address in network for network in self._networks):
-            return True
-        tunnelled = isinstance(address, IPv6Address) and any(address in tunnel for tunnel in _TUNNELS)
-        return address.is_global and not address.is_multicast and not tunnelled
+    async def _addresses_of(self, target: Target) -> Sequence[str]:
+        try:
+            return await self._resolve(target.host, target.port)
+        except UnicodeError as error:  # a label that no name server could know
+            raise UrlRefused(f"the host {shortened(target.host)} is no name") from error
+
+    def _is_open(self, text: str) -> bool:
+        address = address_of(text)
+        return is_public(address) or any(address in network for network in self._networks)
 
 
 def _joined(target: Target, location: str) -> str:
     try:
-        return urljoin(target.url, location)
-    except ValueError as error:
-        raise UrlAnswerUnusable(f"{target.host} redirects to {shortened(location)}") from error
+        return redirected(target, location)
+    except UrlInvalid as error:
+        raise UrlAnswerUnusable(str(error)) from error
 
 
 def _check_answer(target: Target, status: int, headers: dict[bytes, bytes]) -> None:
@@ -233,11 +206,3 @@ async def _connection(target: Target, address: str) -> AsyncIterator[_Exchange]:
     finally:
         # Not awaited: a peer that never answers our closing must not hold the request.
         writer.transport.abort()
-
-
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label that no name server could know
-        raise UrlRefused(f"the host {shortened(host)} is no name") from error
-    return [str(entry[4][0]) for entry in found]

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.settings.hours import SpanInvalid, parse_span
 from gateway.settings.topic_patterns import PatternInvalid, parse_pattern
+from gateway.web_targets import UrlInvalid, parse_url
 
 GATEWAY_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")  # what IoT Hub allows in a device id, less what needs quoting
 
@@ -30,6 +31,7 @@ _BROKER_CURE = 'Write it as "mqtt://broker.example", or with TLS "mqtts://broker
 _BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883}  # registered with IANA as mqtt and secure-mqtt
 _BLE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _BLE_ADAPTER = re.compile(r"hci\d{1,3}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _FIELD_PATH = re.compile(r"[^.\x00-\x1f]{1,64}(\.[^.\x00-\x1f]{1,64}){0,7}")
 _PROXY_CURE = 'Write it as "http://proxy.example:3128", or "http://user:password@proxy.example:3128".'
 
@@ -225,6 +227,30 @@ def check_ble_adapter(text: str) -> str:
     if text and _BLE_ADAPTER.fullmatch(text) is None:
         raise invalid("is not a Bluetooth adapter", 'Write it as Linux names it, for example "hci0".')
     return text
+
+
+def check_camera_url(text: str) -> str:
+    """Accept ``http://`` and ``https://`` with a host and without a login, or nothing. ``{password}`` may be in it."""
+    if text:
+        try:
+            parse_url(text.replace("{username}", "x").replace("{password}", "x"))
+        except UrlInvalid as error:
+            raise invalid(
+                "is not the http or https URL of a camera, without a login before the host",
+                'Write for example url = "http://192.168.1.20/snapshot.jpg", and username and password_file beside it.',
+            ) from error
+    return text
+
+
+def check_fingerprint(text: str) -> str:
+    """Accept the SHA-256 fingerprint of a certificate, or nothing; return it as plain lower-case hex."""
+    plain = text.strip().removeprefix("sha256:").replace(":", "").lower()
+    if plain and _FINGERPRINT.fullmatch(plain) is None:
+        raise invalid(
+            "is not a SHA-256 fingerprint",
+            "Write 64 hex digits, with or without colons: openssl x509 -noout -fingerprint -sha256 -in camera.pem.",
+        )
+    return plain
 
 
 def check_quiet_hours(text: str) -> str:

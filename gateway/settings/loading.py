@@ -14,16 +14,17 @@ from pydantic import ValidationError
 from gateway.settings.cures import problem_of
 from gateway.settings.forms import GATEWAY_ID
 from gateway.settings.given import Given, Layer
-from gateway.settings.keys import Key, Kind, dotted, kind, leaves
+from gateway.settings.keys import Key, Kind, dotted, element_section, kind, leaves
 from gateway.settings.problems import Problem, SettingsInvalid
 from gateway.settings.relations import broken_relations
 from gateway.settings.secret_files import exposure, read_secret, secret_pairs
-from gateway.settings.sections import Provenance, Settings
+from gateway.settings.sections import Provenance, Section, Settings
 from gateway.settings.text_sources import EDGE_DEVICE_VARIABLE, CommandLineSource, EnvironmentSource
 from gateway.settings.toml_source import TomlSource
 
 _DATA_DIR: Key = ("gateway", "data_dir")
 _ID: Key = ("gateway", "id")
+_CAMERAS: Key = ("camera_pull", "camera")
 _MODEL_PATH: Key = ("model", "path")
 _HOST = "the host's name"
 # Secret files whose content stays where it is: OpenSSL or the listener reads them.
@@ -103,12 +104,26 @@ class _Load:
 
     def _with_whole_path(self, given: Given) -> Given:
         """Return ``given`` with a path made whole: relative to where it was given, ``~/`` being the home folder."""
+        section = element_section(leaves()[given.key])
+        if section is not None and isinstance(given.value, list):
+            return replace(given, value=[self._table_with_whole_paths(given, section, one) for one in given.value])
         if kind(leaves()[given.key]) is not Kind.PATH or not isinstance(given.value, str) or not given.value:
             return given
-        text = given.value
+        return replace(given, value=self._whole_path(given, given.value))
+
+    def _table_with_whole_paths(self, given: Given, section: type[Section], table: object) -> object:
+        if not isinstance(table, dict):
+            return table
+        paths = {name for name, field in section.model_fields.items() if kind(field) is Kind.PATH}
+        return {
+            name: self._whole_path(given, value) if name in paths and isinstance(value, str) and value else value
+            for name, value in table.items()
+        }
+
+    def _whole_path(self, given: Given, text: str) -> str:
         if text.startswith("~/") and self._home:
             text = self._home + text[1:]
-        return replace(given, value=str(given.folder / text))
+        return str(given.folder / text)
 
     def _add_defaults_of_this_machine(self, environment: Mapping[str, str], cwd: Path) -> None:
         """Add what a default can't say in the schema: the state folder, the host's name, the packaged model."""
@@ -157,6 +172,15 @@ class _Load:
             secret_file = self._given.get(key)
             if secret_file is not None and isinstance(secret_file.value, str) and secret_file.value:
                 self._warn_of_exposure(secret_file)
+        cameras = self._given.get(_CAMERAS)
+        if cameras is not None and isinstance(cameras.value, list):
+            for camera in cameras.value:
+                self._warn_of_password_file(cameras, camera)
+
+    def _warn_of_password_file(self, cameras: Given, camera: object) -> None:
+        password_file = camera.get("password_file") if isinstance(camera, dict) else None
+        if isinstance(password_file, str) and password_file:
+            self._warn_of_exposure(replace(cameras, value=password_file))
 
     def _warn_of_exposure(self, given: Given) -> None:
         warning = exposure(given)

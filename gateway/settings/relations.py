@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 
-from gateway.settings import ble_relations, cloud_relations, mqtt_relations
+from gateway.settings import ble_relations, camera_relations, cloud_relations, mqtt_relations
 from gateway.settings.forms import parse_listen
 from gateway.settings.given import Given, Layer
 from gateway.settings.keys import Key, is_secret, leaves
@@ -227,6 +227,8 @@ _MEMORY_KEYS: tuple[Key, ...] = (
     ("ble", "connections_max"),
     ("ble", "image_bytes_max"),
     ("ble", "enabled"),
+    ("camera_pull", "camera"),
+    ("camera_pull", "at_once_max"),
     *_cloud("window", "drain_batch_bytes_max"),
 )
 
@@ -259,6 +261,7 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
     ((ble_relations.DEVICE,), ble_relations.devices),
     ((ble_relations.BIND_KEYS_FILE,), ble_relations.bind_keys_file),
     ((ble_relations.PROFILES_DIR,), ble_relations.profiles_dir),
+    ((camera_relations.CAMERA,), camera_relations.cameras),
     *(((key,), partial(_certificates, key=key)) for key in _CERTIFICATES),
     *(
         ((key, certificate), partial(_key_file, key=key, certificate=certificate))

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 
 from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
+from gateway.settings.camera_sections import CameraPullSettings, PulledCameraSettings
 from gateway.settings.cloud_sections import CloudEdgeSettings, CloudProvisioningSettings, CloudSettings
 from gateway.settings.forms import check_gateway_id
 from gateway.settings.http_alias import HttpAliasSettings
@@ -39,11 +40,13 @@ __all__ = [
     "CloudProvisioningSettings",
     "CloudSettings",
     "HttpAliasSettings",
+    "CameraPullSettings",
     "MqttChunksSettings",
     "MqttSettings",
     "MqttTopicsSettings",
     "Network",
     "OutboxSettings",
+    "PulledCameraSettings",
     "Section",
 ]
 
@@ -294,6 +297,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings = MqttSettings()
     ble: BleSettings = BleSettings()
+    camera_pull: CameraPullSettings = CameraPullSettings()
     devices: DevicesSettings = DevicesSettings()
     admin: AdminSettings = AdminSettings()
     clock: ClockSettings = ClockSettings()
