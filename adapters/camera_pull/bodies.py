@@ -191,6 +191,9 @@ class FirstPart:
             line, newline, others = self._head.partition(b"\n")
             if not has_parts or not newline:
                 return
+            if line.lower().startswith(b"content-"):  # the first boundary was forgotten
+                self._delimiter = b"--" + self._declared
+                return
             self._head = others
             if line.startswith(b"--") or line.strip(b"- \r") == self._declared:
                 self._delimiter = line.rstrip()
