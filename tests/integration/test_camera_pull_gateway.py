@@ -91,7 +91,7 @@ def test_pulled_picture_is_classified_and_in_the_outbox(tmp_path: Path) -> None:
             listed = gateway_says(tmp_path, "devices", "list", "--json")
         assert gate.refused == 0
     assert {"ripe", "unripe"} <= {label.rpartition(" ")[2] for label in best_labels(tmp_path, "gate")}
-        assert on_demand.served == 1
+    assert on_demand.served == 1
     assert 'gateway_camera_pull_cameras{state="online"} 3.0' in metrics
     states = {row["device_id"]: row["state"] for row in map(json.loads, listed.splitlines())}
     assert {name for name, state in states.items() if state == "online"} == {"gate", "belt", "on-demand"}
