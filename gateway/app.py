@@ -22,6 +22,7 @@ from adapters import AdapterParts, build_adapters, build_admin_face
 from gateway import RELEASED_AT, __version__
 from gateway.clock import SystemClock
 from gateway.cloud.child_link import AzureIotHubLink
+from gateway.cloud.provisioning import AssignmentFile
 from gateway.command_desk import CommandDesk
 from gateway.control import ControlServer, Handler
 from gateway.crash_journal import MappedCrashJournal
@@ -200,6 +201,7 @@ class App:
             clock=self.clock_watch,
             meter=self.metrics,
             on_command=self.commands.take,
+            assignments=AssignmentFile(settings.gateway.data_dir),
         )
         forwarder = self.forwarder = Forwarder(
             queue=self.outbox,

@@ -1,4 +1,5 @@
-"""The command line: ``gateway run | demo | check | doctor | classify | model | outbox | devices | config | simulate``.
+"""The command line: ``gateway run | demo | check | doctor | classify | model | outbox | devices | provision |
+config | simulate``.
 
 Exit codes: 0 done; 1 the command found something wrong with its input; 2 a
 mistake in settings, arguments or the state of the site, told with its cure; 75
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.commands import classify, config, demo, devices, doctor, model, outbox, run, simulate
+from gateway.commands import classify, config, demo, devices, doctor, model, outbox, provision, run, simulate
 from gateway.errors import DiskNotReady, OperatorError
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -32,6 +33,7 @@ app.command("demo")(demo.demo)
 app.add_typer(model.app, name="model")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(devices.app, name="devices")
+app.add_typer(provision.app, name="provision")
 app.add_typer(config.app, name="config")
 app.add_typer(simulate.app, name="simulate")
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from azure.iot.device import X509, Message, ProxyOptions, exceptions
-from azure.iot.device.aio import IoTHubDeviceClient, IoTHubModuleClient
+from azure.iot.device.aio import IoTHubDeviceClient, IoTHubModuleClient, ProvisioningDeviceClient
 
 from gateway.cloud.child_protocol import (
     Acknowledged,
@@ -43,7 +43,11 @@ from gateway.cloud.child_protocol import (
     OpenFailed,
     Ping,
     Pong,
+    Provision,
+    Provisioned,
+    ProvisioningFailed,
     Send,
+    ToChild,
     from_frame,
     to_frame,
 )
@@ -97,7 +101,8 @@ class HubSession:
             self._client = client
             await client.connect()
             # The setter blocks its thread until the SUBACK.
-            await _in_own_thread(setattr, client, "on_message_received", self._pass_on)
+            if self._order.takes_commands:
+                await _in_own_thread(setattr, client, "on_message_received", self._pass_on)
         except _SDK_ERRORS as error:
             found = diagnose(error, now=datetime.now(UTC))
             clean = await self._dispose()
@@ -198,19 +203,9 @@ async def _in_own_thread(work: Callable[..., _T], *arguments: object) -> _T:
 
 def _new_client(order: Open) -> IoTHubDeviceClient | IoTHubModuleClient:
     """Return a client that does only what it is told: no connecting, retrying or queueing of its own."""
-    options: dict[str, object] = {
-        "auto_connect": False,
-        "connection_retry": False,
-        "keep_alive": order.keep_alive_s,
-        "websockets": order.websockets,
-    }
-    if order.ca_file and not order.module_environment:  # a module trusts what its runtime says
-        options["server_verification_cert"] = Path(order.ca_file).read_text()
-    if order.proxy_host:
-        options["proxy_options"] = ProxyOptions(
-            "HTTP", order.proxy_host, order.proxy_port, order.proxy_user or None, order.proxy_password or None
-        )
+    options: dict[str, object] = {"auto_connect": False, "connection_retry": False} | _transport(order)
     if order.module_environment:
+        options.pop("server_verification_cert", None)  # a module trusts what its runtime says
         return _new_module_client(order, options)
     if order.connection_string:
         return IoTHubDeviceClient.create_from_connection_string(
@@ -222,6 +217,44 @@ def _new_client(order: Open) -> IoTHubDeviceClient | IoTHubModuleClient:
         device_id=order.device_id,
         **options,
     )
+
+
+def _transport(order: Open | Provision) -> dict[str, object]:
+    """Return the SDK's options on how to connect."""
+    options: dict[str, object] = {"keep_alive": order.keep_alive_s, "websockets": order.websockets}
+    if order.ca_file:
+        options["server_verification_cert"] = Path(order.ca_file).read_text()
+    if order.proxy_host:
+        options["proxy_options"] = ProxyOptions(
+            "HTTP", order.proxy_host, order.proxy_port, order.proxy_user or None, order.proxy_password or None
+        )
+    return options
+
+
+async def _provision(order: Provision) -> Provisioned | ProvisioningFailed:
+    """Ask the provisioning service. The SDK polls until it has decided; the gateway limits the time."""
+    try:
+        client = await _in_own_thread(_new_provisioning_client, order)
+        result = await client.register()
+    except _SDK_ERRORS as error:
+        found = diagnose(error, now=datetime.now(UTC))
+        return ProvisioningFailed(reason=found.reason, detail=redact(found.detail))
+    state = result.registration_state
+    if result.status != "assigned" or state is None or not state.assigned_hub:
+        return ProvisioningFailed(
+            reason="provisioning_refused", detail=f"the provisioning service says {result.status}"
+        )
+    return Provisioned(hub=state.assigned_hub, device_id=state.device_id)
+
+
+def _new_provisioning_client(order: Provision) -> ProvisioningDeviceClient:
+    whom = {"provisioning_host": order.host, "registration_id": order.registration_id, "id_scope": order.id_scope}
+    if order.symmetric_key:
+        return ProvisioningDeviceClient.create_from_symmetric_key(
+            **whom, symmetric_key=order.symmetric_key, **_transport(order)
+        )
+    x509 = X509(order.certificate_file, order.key_file)
+    return ProvisioningDeviceClient.create_from_x509_certificate(**whom, x509=x509, **_transport(order))
 
 
 def _new_module_client(order: Open, options: dict[str, object]) -> IoTHubModuleClient:
@@ -248,13 +281,16 @@ class Child:
         self._session_number = 0
         self._work: set[asyncio.Task[None]] = set()
 
-    async def serve(self, inbox: "asyncio.Queue[Open | Send | Close | Ping]") -> None:
+    async def serve(self, inbox: "asyncio.Queue[ToChild]") -> None:
         """Never return; what goes wrong in any task ends the process."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 match await inbox.get():
                     case Ping():
                         self._outlet.put(Pong())
+                    case Provision() as order:
+                        self._secrets.hide("", order.symmetric_key, order.proxy_password)
+                        self._start(tasks, self._ask(order))
                     case Open() as order:
                         key_holder = order.connection_string or order.module_environment.get(
                             "EdgeHubConnectionString", ""
@@ -274,6 +310,9 @@ class Child:
         task = tasks.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+
+    async def _ask(self, order: Provision) -> None:
+        self._outlet.put(await _provision(order))
 
     async def _run(self, session: HubSession) -> None:
         if await session.open():
@@ -327,7 +366,7 @@ async def _main(connection: socket.socket, environment: Mapping[str, str]) -> No
     # The SDK publishes from the default executor: with one thread, in the order in which the gateway sent.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="sdk"))
     outlet = Outlet(connection)
-    inbox: asyncio.Queue[Open | Send | Close | Ping] = asyncio.Queue()
+    inbox: asyncio.Queue[ToChild] = asyncio.Queue()
     threading.Thread(
         target=_obey_until_the_end,
         args=(connection, asyncio.get_running_loop(), inbox),

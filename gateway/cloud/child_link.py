@@ -14,9 +14,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC
-from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import TypeVar
 
 import structlog
 
@@ -32,9 +30,12 @@ from gateway.cloud.child_protocol import (
     Open,
     Opened,
     OpenFailed,
-    Send,
+    Provisioned,
+    ProvisioningFailed,
 )
-from gateway.cloud.identity import X509, EdgeModule, Identity, SymmetricKey, identity_of
+from gateway.cloud.identity import Identity, identity_of
+from gateway.cloud.orders import proof, provision_order, to_send, way
+from gateway.cloud.provisioning import Assignment, AssignmentFile, Provisioner, identity_at
 from gateway.errors import CloudError, LinkDown, MessageRefused, Unavailable
 from gateway.messages import CloudMessage, Command
 from gateway.ports import Clock, CloudSession, CommandHandler, Meter
@@ -51,6 +52,8 @@ PROPERTIES_BYTES_MAX = 16 * 1024
 # paho has 20 in flight; what is beyond that hangs after a drop.
 WINDOW_MAX = 16
 CLOSE_TIMEOUT_S = 5.0
+# The provisioning service decides within seconds; a custom allocation function may take some tens of them.
+PROVISION_TIMEOUT_S = 90.0
 # A day: a board without a battery clock may be hours slow, and a token that has expired for the hub is refused.
 TOKEN_TTL_S = 24 * 3600
 # The SDK renews a token by reconnecting the same client object, which must never happen (azure_iot_hub.py).
@@ -60,7 +63,7 @@ COMMANDS_WAITING_MAX = 256
 _COMMAND_RETRY_S = 5.0
 
 # Ends of the process that are not failures.
-_EXPECTED_ENDS = ("closed", "cancelled")
+_EXPECTED_ENDS = ("closed", "cancelled", "provisioning_failed")
 
 
 class ChildSession:
@@ -85,7 +88,7 @@ class ChildSession:
         number = next(self._numbers)
         answer: asyncio.Future[LinkDown | MessageRefused | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self.child.send(_to_send(self.number, number, message))
+        self.child.send(to_send(self.number, number, message))
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 error = await answer
@@ -131,10 +134,21 @@ class ChildSession:
 
 
 class AzureIotHubLink:
-    """See CloudLink. One session at a time. ``on_command`` returns when the command is on disk; it is idempotent."""
+    """See CloudLink. One session at a time. ``on_command`` returns when the command is on disk; it is idempotent.
+    Without one, cloud-to-device messages are not asked for.
+
+    ``assignments`` keeps what the provisioning service says, where one is asked.
+    """
 
     def __init__(
-        self, *, settings: CloudSettings, gateway_id: str, clock: Clock, meter: Meter, on_command: CommandHandler
+        self,
+        *,
+        settings: CloudSettings,
+        gateway_id: str,
+        clock: Clock,
+        meter: Meter,
+        on_command: CommandHandler | None,
+        assignments: AssignmentFile | None = None,
     ) -> None:
         self._settings = settings
         self._log = log.bind(gateway_id=gateway_id)
@@ -146,12 +160,17 @@ class AzureIotHubLink:
         self._session: ChildSession | None = None
         self._commands: asyncio.Queue[Command] = asyncio.Queue(COMMANDS_WAITING_MAX)
         self._command_task: asyncio.Task[None] | None = None
+        self._provisioner: Provisioner | None = None
+        if settings.identity_source == "provisioning":
+            assert assignments is not None, "whoever asks must remember the answer"
+            self._provisioner = Provisioner(settings.provisioning, assignments)
+        self._answer: asyncio.Future[Provisioned | ProvisioningFailed] | None = None
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[CloudSession]:
         """See CloudLink. The process start may add up to a minute to the connect timeout."""
         assert self._session is None, "one session at a time: the hub drops the older one"
-        order = self._order()
+        order = await self._order()
         child = await self._living_child()
         session = self._session = ChildSession(
             number=order.session, child=child, send_timeout_s=self._settings.send_timeout_s
@@ -177,11 +196,52 @@ class AzureIotHubLink:
         """Return what the SDK process costs, or None while there is none."""
         return self._child.figures() if self._child is not None and not self._child.ended else None
 
-    def _order(self) -> Open:
+    async def _order(self) -> Open:
         try:
-            return open_order(self._settings, identity_of(self._settings), session=next(self._numbers))
+            identity = await self._identity()
+            takes_commands = self._on_command is not None
+            return open_order(self._settings, identity, session=next(self._numbers), takes_commands=takes_commands)
         except ValueError as error:
             raise LinkDown("not_configured", str(error)) from error
+        except OSError as error:
+            raise LinkDown("file_unreadable", f"{error.filename}: {error.strerror}") from error
+
+    async def _identity(self) -> Identity:
+        if self._provisioner is None:
+            return identity_of(self._settings)
+        asked = self._settings.provisioning
+        return identity_at(await self._provisioner.assignment(self.ask_for_hub), asked)
+
+    async def ask_for_hub(self) -> Assignment:
+        """Return what the provisioning service says. Raises LinkDown; the child is then gone with what it leaked."""
+        child = await self._living_child()
+        self._answer = asyncio.get_running_loop().create_future()
+        child.send(provision_order(self._settings))
+        try:
+            async with asyncio.timeout(PROVISION_TIMEOUT_S):
+                answer = await self._answer
+        except TimeoutError:
+            answer = ProvisioningFailed(
+                reason="provisioning_timeout", detail=f"no hub was assigned within {PROVISION_TIMEOUT_S:g} s"
+            )
+        except asyncio.CancelledError:
+            child.kill("cancelled")
+            raise
+        finally:
+            self._answer = None
+        if isinstance(answer, ProvisioningFailed):
+            child.kill("provisioning_failed")
+            await child.wait_ended()
+            raise LinkDown(answer.reason, answer.detail)
+        asked = self._settings.provisioning
+        return Assignment(
+            host=asked.host,
+            id_scope=asked.id_scope,
+            registration_id=asked.registration_id,
+            hub=answer.hub,
+            device_id=answer.device_id,
+            assigned_at=self._clock.now().isoformat(timespec="seconds"),
+        )
 
     async def _living_child(self) -> SdkProcess:
         if self._child is not None and self._child.ended:
@@ -217,6 +277,8 @@ class AzureIotHubLink:
             session.child.kill("cancelled")
             raise
         if error is not None:
+            if self._provisioner is not None:
+                self._provisioner.doubt(error.reason)
             raise _copy(error)
 
     async def _leave(self, session: ChildSession) -> None:
@@ -249,12 +311,15 @@ class AzureIotHubLink:
     def _dispatch(self, message: FromChild) -> None:
         if isinstance(message, CommandArrived):
             self._take_command(message)
+        elif isinstance(message, Provisioned | ProvisioningFailed):
+            _settle(self._answer, value=message)
         elif self._session is not None and getattr(message, "session", None) == self._session.number:
             self._session.handle(message)
 
     def _child_ended(self, reason: str) -> None:
         if reason not in _EXPECTED_ENDS:
             self._meter.count("gateway_cloud_child_restarts_total", reason=reason)
+        _settle(self._answer, value=ProvisioningFailed(reason=reason, detail=f"the SDK process ended: {reason}"))
         if self._session is not None:
             self._session.fail(LinkDown(reason, f"the SDK process was replaced: {reason}"))
             _settle(self._session.closed, value=True)
@@ -278,6 +343,7 @@ class AzureIotHubLink:
 
     async def _keep_command(self, command: Command) -> None:
         """Return when the command is on disk; while the disk refuses, wait."""
+        assert self._on_command is not None, "not asked for"
         while True:
             try:
                 return await self._on_command(command)
@@ -291,47 +357,17 @@ class AzureIotHubLink:
             self._session.fail(LinkDown("command_failed", "a cloud-to-device message could not be kept"))
 
 
-def open_order(settings: CloudSettings, identity: Identity, *, session: int) -> Open:
+def open_order(settings: CloudSettings, identity: Identity, *, session: int, takes_commands: bool = True) -> Open:
     """Return what the child is told: all it needs for one session."""
-    proxy = urlsplit(settings.proxy)
     return Open(
         session=session,
         hostname=identity.hostname,
         device_id=identity.device_id,
-        **_proof(identity),
-        ca_file=str(settings.ca_file or ""),
-        websockets=settings.transport == "websockets",
-        proxy_host=proxy.hostname or "",
-        proxy_port=proxy.port or 0,
-        proxy_user=unquote(proxy.username or ""),
-        proxy_password=unquote(proxy.password or ""),
-        keep_alive_s=settings.keep_alive_s,
+        **proof(identity),
+        **way(settings),
+        takes_commands=takes_commands,
         token_ttl_s=TOKEN_TTL_S,
         session_age_max_s=SESSION_AGE_MAX_S,
-    )
-
-
-def _proof(identity: Identity) -> dict[str, Any]:
-    """Return the fields of Open that prove who we are."""
-    match identity:
-        case SymmetricKey():
-            return {"connection_string": identity.connection.text}
-        case X509():
-            return {"certificate_file": str(identity.certificate_file), "key_file": str(identity.key_file)}
-        case EdgeModule():
-            return {"module_environment": dict(identity.environment)}
-
-
-def _to_send(session: int, number: int, message: CloudMessage) -> Send:
-    created = message.created_at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-    return Send(
-        session=session,
-        number=number,
-        message_id=message.message_id,
-        properties={**message.properties, "iothub-creation-time-utc": created},
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        body=message.body,
     )
 
 

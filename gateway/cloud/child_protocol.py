@@ -10,6 +10,7 @@ sends are numbered. The order::
     parent  Close → child Closed           also after Lost; not after OpenFailed
     child   CommandArrived                 at any time in a session
     parent  Ping → child Pong              at any time: answered by the loop that runs the SDK
+    parent  Provision → child Provisioned | ProvisioningFailed     before Open; after a failure the process is replaced
 """
 
 from collections.abc import Mapping
@@ -37,8 +38,28 @@ class Open:
     proxy_user: str = ""
     proxy_password: str = field(default="", repr=False)
     keep_alive_s: int
+    takes_commands: bool = True
     token_ttl_s: int
     session_age_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """Ask the Device Provisioning Service which hub we belong to. Holds secrets, as Open does."""
+
+    host: str
+    id_scope: str
+    registration_id: str
+    symmetric_key: str = field(default="", repr=False)  # empty: X.509
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+    websockets: bool
+    proxy_host: str = ""
+    proxy_port: int = 0
+    proxy_user: str = ""
+    proxy_password: str = field(default="", repr=False)
+    keep_alive_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +86,18 @@ class Ping:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provisioned:
+    hub: str
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisioningFailed:
+    reason: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +159,27 @@ class Pong:
     pass
 
 
-ToChild = Open | Send | Close | Ping
-FromChild = Hello | Opened | OpenFailed | Acknowledged | NotSent | Lost | Closed | CommandArrived | Pong
+ToChild = Provision | Open | Send | Close | Ping
+FromChild = (
+    Hello
+    | Provisioned
+    | ProvisioningFailed
+    | Opened
+    | OpenFailed
+    | Acknowledged
+    | NotSent
+    | Lost
+    | Closed
+    | CommandArrived
+    | Pong
+)
 
 _TYPES: dict[str, type[ToChild | FromChild]] = {
     kind.__name__: kind
     for kind in (
-        *(Open, Send, Close, Ping),
-        *(Hello, Opened, OpenFailed, Acknowledged, NotSent, Lost, Closed, CommandArrived, Pong),
+        *(Provision, Open, Send, Close, Ping),
+        *(Hello, Provisioned, ProvisioningFailed),
+        *(Opened, OpenFailed, Acknowledged, NotSent, Lost, Closed, CommandArrived, Pong),
     )
 }
 

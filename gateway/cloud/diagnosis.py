@@ -25,6 +25,10 @@ _EDGE_REFUSED = (
     "the IoT Edge runtime did not sign for this module: was the module deployed anew (another generation id)? See "
     "`iotedge list` and `iotedge system logs`"
 )
+_PROVISIONING_REFUSED = (
+    "the provisioning service did not assign a hub: check the scope and the registration id, and that the enrolment is "
+    "enabled and of this kind (individual or group, key or certificate)"
+)
 _EDGE_SILENT = (
     "the IoT Edge runtime does not answer at its workload socket (IOTEDGE_WORKLOADURI): is it mounted into this "
     "container, and does aziot-edged run? See `iotedge check`"
@@ -42,7 +46,7 @@ class Diagnosis:
 def diagnose(error: BaseException, *, now: datetime) -> Diagnosis:
     """Return what an error of the SDK means. Never holds a secret: only texts of ours, OpenSSL's and the system's."""
     chain = list(causes(error))
-    finds = (_of_edge_runtime(chain), *(_of_system(cause, now) for cause in reversed(chain)))
+    finds = (_of_edge_runtime(chain), _of_provisioning(chain), *(_of_system(cause, now) for cause in reversed(chain)))
     for found in filter(None, finds):
         return found
     names = {type(cause).__name__ for cause in chain}
@@ -72,6 +76,13 @@ def _of_edge_runtime(chain: list[BaseException]) -> Diagnosis | None:
         return Diagnosis(reason="edge_runtime_refused", detail=_EDGE_REFUSED)
     if any(type(cause).__module__.partition(".")[0] == "requests" for cause in chain):
         return Diagnosis(reason="edge_runtime_silent", detail=_EDGE_SILENT)
+    return None
+
+
+def _of_provisioning(chain: list[BaseException]) -> Diagnosis | None:
+    for cause in chain:
+        if type(cause).__name__ == "ServiceError":
+            return Diagnosis(reason="provisioning_refused", detail=f"{_PROVISIONING_REFUSED} ({cause})")
     return None
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cloud.identity import in_words
+from gateway.cloud.provisioning import AssignmentFile
 from gateway.errors import DataDirectoryLocked, OperatorError
 from gateway.limits import derive_limits
 from gateway.machine import usable_cores
@@ -28,7 +29,7 @@ def print_check(settings: Settings) -> None:
     description = inspect_bundle(model.path, runtime=model.runtime, preprocessing=model.preprocessing, name=model.name)
     limits = derive_limits(settings, usable_cores())
     console.print()
-    console.print(Text(f"cloud    {in_words(settings.cloud)}"))
+    console.print(Text(f"cloud    {in_words(settings.cloud)}{_assigned(settings)}"))
     console.print(f"model    {description.identity.name} on {description.identity.runtime}: {description.reason}")
     console.print(
         f"limits   {limits.workers} interpreters, pictures up to {limits.pixels_max / 1e6:.1f} megapixels, "
@@ -43,6 +44,16 @@ def print_check(settings: Settings) -> None:
         console.print("All is well. A gateway runs on this data: stop it before you start another.")
     else:
         console.print("All is well: gateway run would start.")
+
+
+def _assigned(settings: Settings) -> str:
+    """Return what the provisioning service has said, if one is asked."""
+    if settings.cloud.identity_source != "provisioning":
+        return ""
+    known = AssignmentFile(settings.gateway.data_dir).load(settings.cloud.provisioning)
+    if known is None:
+        return ", which was not asked yet (gateway provision)"
+    return f"; assigned on {known.assigned_at}: device {known.device_id} of {known.hub}"
 
 
 def check_data_dir(data_dir: Path) -> None:

@@ -31,6 +31,7 @@ async def link_with(settings: CloudSettings, **parts: Any) -> AsyncIterator[Azur
         clock=SystemClock(),
         meter=parts.get("meter") or Metrics(),
         on_command=parts.get("on_command") or ignore,
+        assignments=parts.get("assignments"),
     )
     try:
         yield link

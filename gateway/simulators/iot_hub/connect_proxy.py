@@ -15,12 +15,11 @@ _PIPE_BYTES = 64 * 1024
 
 
 class ConnectProxy:
-    """Tunnels ``CONNECT hostname:port`` for the ports of ``targets`` to ``target_host`` at the mapped port."""
+    """Tunnels ``CONNECT name:port``, for the names and ports of ``targets``, to ``target_host`` at the mapped port."""
 
     def __init__(
-        self, *, hostname: str, target_host: str, targets: Mapping[int, int], credentials: str | None = None
+        self, *, target_host: str, targets: Mapping[tuple[str, int], int], credentials: str | None = None
     ) -> None:
-        self._hostname = hostname
         self._target_host = target_host
         self._targets = targets
         self._credentials = credentials
@@ -84,9 +83,9 @@ class ConnectProxy:
         host, _, port = target.partition(" ")[0].rpartition(":")
         if self._credentials is not None and not self._authorised(head):
             return 407, 0
-        if method != "CONNECT" or host != self._hostname or not port.isdigit() or int(port) not in self._targets:
+        if method != "CONNECT" or not port.isdigit() or (host, int(port)) not in self._targets:
             return 403, 0
-        return 200, self._targets[int(port)]
+        return 200, self._targets[host, int(port)]
 
     def _authorised(self, head: str) -> bool:
         assert self._credentials is not None

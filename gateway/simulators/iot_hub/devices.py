@@ -41,11 +41,12 @@ def load_devices(directory: Path, client_ids: Iterable[str]) -> dict[str, Device
     path = directory / "devices.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     for client_id in client_ids:
-        known.setdefault(client_id, {"primary_key": _new_key(), "secondary_key": _new_key()})
+        known.setdefault(client_id, {"primary_key": new_key(), "secondary_key": new_key()})
     path.touch(mode=0o600)
     path.write_text(json.dumps(known, indent=2))
     return {client_id: Device(client_id=client_id, **known[client_id]) for client_id in client_ids}
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """Return a fresh device key."""
     return base64.b64encode(secrets.token_bytes(32)).decode()

@@ -90,9 +90,8 @@ class IotHub:
         self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
         self.proxy = ConnectProxy(
-            hostname=options.hostname,
             target_host=options.listen_host,
-            targets={8883: self.port, 443: self.port},
+            targets={(options.hostname, 8883): self.port, (options.hostname, 443): self.port},
             credentials=options.proxy_credentials,
         )
         self.view = HttpView(self)
@@ -142,6 +141,16 @@ class IotHub:
     def serve_certificate(self, *, common_name: str, not_before: datetime | None = None) -> None:
         """Serve new connections with another certificate: for another name, or not valid yet."""
         self._tls = self._authority.server_context(common_name, not_before=not_before)
+
+    def register(self, device: Device) -> None:
+        """Know a device from now on, as the provisioning service asks for; one of the same name is replaced."""
+        self.devices[device.client_id] = device
+
+    def forget(self, device_id: str) -> None:
+        """Know a device no more, and drop it."""
+        self.devices.pop(device_id, None)
+        if session := self._sessions.get(device_id):
+            session.drop()
 
     @property
     def connected(self) -> tuple[str, ...]:
@@ -201,9 +210,7 @@ class IotHub:
         )
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self.connections_total += 1
-        session = DeviceSession(
-            hub=self, number=next(self._numbers), writer=writer, common_name=_common_name(transport)
-        )
+        session = DeviceSession(hub=self, number=next(self._numbers), writer=writer, common_name=common_name(transport))
         try:
             await session.serve(reader)
         except asyncio.CancelledError:
@@ -224,7 +231,7 @@ async def _let_go(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def _common_name(transport: asyncio.BaseTransport) -> str | None:
+def common_name(transport: asyncio.BaseTransport) -> str | None:
     """Return the common name of a client certificate, verified by TLS already."""
     tls = transport.get_extra_info("ssl_object")
     assert isinstance(tls, ssl.SSLObject)
