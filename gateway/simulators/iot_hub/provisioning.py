@@ -64,6 +64,7 @@ class ProvisioningService:
         self.assigns_to = hub_names[0]
         self.enrolments: list[Enrolment] = []
         self.faults = ProvisioningFaults()
+        self.connections_total = 0
         self.registrations: list[str] = []  # who was assigned, in order
         self.last_refusal = ""
         self._authority = CertificateAuthority(directory)
@@ -124,6 +125,7 @@ class ProvisioningService:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connections_total += 1
         try:
             await _Registration(self, writer).serve(reader)
         except (OSError, TimeoutError, mqtt_wire.MalformedPacket) as error:
