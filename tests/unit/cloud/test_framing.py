@@ -67,6 +67,16 @@ MESSAGES: list[Any] = [
     child_protocol.Open(
         session=1, hostname="h", device_id="d", websockets=True, keep_alive_s=15, token_ttl_s=1, session_age_max_s=1.5
     ),
+    child_protocol.Provision(
+        host="dps",
+        id_scope="0ne1",
+        registration_id="gw1",
+        symmetric_key="c2VjcmV0",
+        websockets=False,
+        keep_alive_s=15,
+    ),
+    child_protocol.Provisioned(hub="h", device_id="d"),
+    child_protocol.ProvisioningFailed(reason="provisioning_refused", detail="why"),
     child_protocol.Send(
         session=1,
         number=2,
@@ -94,6 +104,33 @@ MESSAGES: list[Any] = [
 def test_every_message_survives_the_way_through_a_frame(message: Any) -> None:
     [frame] = FrameDecoder().feed(encode(child_protocol.to_frame(message)))
     assert child_protocol.from_frame(frame) == message
+
+
+def test_orders_show_no_secret_in_a_traceback() -> None:
+    orders = (
+        child_protocol.Provision(
+            host="dps",
+            id_scope="0ne1",
+            registration_id="gw1",
+            symmetric_key="c2VjcmV0",
+            proxy_password="c2VjcmV0",
+            websockets=False,
+            keep_alive_s=15,
+        ),
+        child_protocol.Open(
+            session=1,
+            hostname="h",
+            device_id="d",
+            connection_string="c2VjcmV0",
+            module_environment={"EdgeHubConnectionString": "c2VjcmV0"},
+            proxy_password="c2VjcmV0",
+            websockets=True,
+            keep_alive_s=15,
+            token_ttl_s=1,
+            session_age_max_s=1.5,
+        ),
+    )
+    assert "c2VjcmV0" not in repr(orders)
 
 
 def test_every_message_type_is_tried_above() -> None:
