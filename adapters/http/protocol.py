@@ -312,8 +312,10 @@ def last_words(status: int, text: str, retry_after_s: int | None = None) -> byte
 
 
 _PHRASES = {
+    403: "Forbidden",
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
     501: "Not Implemented",
     503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
 }
