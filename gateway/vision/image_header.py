@@ -8,6 +8,7 @@ Invariant: ``width`` x ``height`` is at least what the decoder will allocate, or
 Limits: EXIF in a PNG's ``Raw profile type`` text and orientation in XMP are not read.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ Format = Literal["jpeg", "png", "bmp", "gif", "webp"]
 
 # A phone's JPEG has some 30 segments, a PNG of 256 MiB in 8 KiB pieces 32,768 chunks: more is an attack on our loop.
 _PARTS_MAX = 65_536
+# Encoders write some ten scans, the most thorough 64. Each is a pass over the whole picture for 20 bytes of file: the
+# 8 MiB of limits.image_bytes_max would keep a core busy for an hour.
+_SCANS_MAX = 100
 _JUNK_MAX = 65_536  # bytes between JPEG segments that a sloppy camera may leave
 
 
@@ -27,7 +31,7 @@ _JUNK_MAX = 65_536  # bytes between JPEG segments that a sloppy camera may leave
 class ImageHeader:
     """A picture that has been recognised and not yet decoded. ``width`` and ``height`` are before orientation.
 
-    ``progressive`` (JPEG only) says that a decoder must hold all coefficients at once.
+    ``progressive`` (JPEG only) says that a decoder must hold all coefficients at once: it comes in several scans.
     """
 
     format: Format
@@ -116,6 +120,8 @@ def _read_jpeg(data: bytes) -> ImageHeader:
             height, width = struct.unpack_from(">HH", data, start + 5)
             size = (width, height)
             progressive = marker in _PROGRESSIVE
+        if marker == _SOS:
+            progressive = _scans(data, start) > 1 or progressive
         if marker == _APP1 and turned == 1 and data.startswith(EXIF_PREFIX, start + 4):
             turned = orientation(data[start + 4 : end])
         # APP0 (JFIF) and APP14 (Adobe) tell libjpeg the colour space; the other APPn and comments are metadata.
@@ -154,6 +160,29 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield marker, at, end
         at = end
     raise ImageDamaged("the JPEG ends before its picture data")
+
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+def _scans(data: bytes, at: int) -> int:
+    """Return how many scans the picture has, whose first begins ``at``. ImageDamaged for more than a picture has."""
+    scans = 0
+    for _ in range(_PARTS_MAX):
+        # In the coded data FF is followed by 00, or is a restart (T.81 F.1.2.3).
+        found = _MARKER.search(data, at)
+        if found is None:
+            return scans
+        marker, at = found[0][1], found.end()
+        if marker == _EOI:
+            return scans
+        if marker in _WITHOUT_LENGTH:
+            continue
+        scans += marker == _SOS
+        if scans > _SCANS_MAX:
+            raise ImageDamaged(f"the JPEG has more than {_SCANS_MAX} scans")
+        at += max(2, int.from_bytes(data[at : at + 2]))
+    raise ImageDamaged(f"the JPEG has more than {_PARTS_MAX} segments")
 
 
 def _next_marker(data: bytes, at: int) -> int:
@@ -243,9 +272,15 @@ def _after_sub_blocks(data: bytes, at: int) -> int:
 # --- BMP (BITMAPFILEHEADER, BITMAPCOREHEADER, BITMAPINFOHEADER) ---------------------------------------
 
 
+_BMP_RUN_LENGTHS = frozenset({1, 2})  # BI_RLE8, BI_RLE4
+
+
 def _read_bmp(data: bytes) -> ImageHeader:
     (header_bytes,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", data, 18)
+    if header_bytes >= 40 and struct.unpack_from("<I", data, 30)[0] in _BMP_RUN_LENGTHS:
+        # Pillow unpacks these in Python, and before 12 a jump in them could take 255 times the picture's memory.
+        raise NotAnImage("the payload is a run-length encoded BMP; send an uncompressed one")
     # A negative height means that the rows run from the top.
     return ImageHeader(format="bmp", width=width, height=abs(height), orientation=1, essence=data)
 
