@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gateway.printable import block, one_line
 from gateway.redaction import HIDDEN, is_secret_name, redact
 
 # A field is for a value, not for a document: a device that sends 8 MiB of text must not fill the card with it.
@@ -23,13 +24,6 @@ _ITEMS_MAX = 50
 
 # Multi-line by nature; the human renderer indents them, JSON escapes them.
 _BLOCKS = frozenset({"exception", "stack"})
-
-# C0 but tab and newline, DEL, C1, the separators that editors take for line ends, and bidirectional overrides.
-_CONTROLS = {
-    code: f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
-    for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-} | {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
-_CONTROLS_IN_BLOCKS = {code: text for code, text in _CONTROLS.items() if code not in {0x0A, 0x09}}
 
 
 def configure_logging(
@@ -104,7 +98,7 @@ def make_safe(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 def escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Process for a terminal: nothing that a device sent may start a line or move the cursor."""
-    return {name.translate(_CONTROLS): _escaped(name, value) for name, value in event.items()}
+    return {one_line(name): _escaped(name, value) for name, value in event.items()}
 
 
 def _safe_field(name: str, value: object) -> object:
@@ -156,8 +150,8 @@ def _shortened(text: str) -> str:
 
 def _escaped(name: str, value: object) -> object:
     if not isinstance(value, str):
-        return value if value is None or isinstance(value, bool | int | float) else str(value).translate(_CONTROLS)
+        return value if value is None or isinstance(value, bool | int | float) else one_line(str(value))
     if name in _BLOCKS:
         # The bar tells a traceback's lines from log lines, whatever an exception's text says.
-        return "  | " + value.translate(_CONTROLS_IN_BLOCKS).replace("\n", "\n  | ")
-    return value.translate(_CONTROLS)
+        return "  | " + block(value).replace("\n", "\n  | ")
+    return one_line(value)

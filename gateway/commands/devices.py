@@ -12,6 +12,7 @@ from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
 from gateway.errors import OperatorError, Rejected
 from gateway.identifiers import device_id_checked
+from gateway.printable import one_line
 
 app = typer.Typer(help="The devices: who is known and connected, their secrets, commands.", no_args_is_help=True)
 
@@ -111,7 +112,7 @@ def command(
     if state == "waiting":
         typer.echo(f"waiting: {device} is not here yet; it is told when it comes (devices.command_keep_s)")
         return
-    typer.echo(f"{state}{': ' if detail else ''}{detail}")
+    typer.echo(one_line(f"{state}{': ' if detail else ''}{detail}"))
     if state != "told":
         raise typer.Exit(1)
 

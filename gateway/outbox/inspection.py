@@ -31,6 +31,7 @@ from gateway.outbox.requests import Requeue
 from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row, result_text
 from gateway.outbox.schema import check_version, load_migrations
 from gateway.outbox.wear import FlashWear, flash_wear
+from gateway.printable import printable_json
 from gateway.settings import OutboxSettings
 from gateway.timekeeping.boots import BootBook
 
@@ -202,7 +203,8 @@ def requeue_offline(
 
 def event_json(event: Event) -> str:
     """Return an event as one line of JSON."""
-    return json.dumps(_fields(event) | {"result": json.loads(result_text(event.result))}, ensure_ascii=False)
+    fields = _fields(event) | {"result": json.loads(result_text(event.result))}
+    return printable_json(json.dumps(fields, ensure_ascii=False))
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -240,7 +242,7 @@ def _result_columns(event: Event) -> dict[str, Any]:
     if isinstance(event.result, Classification):
         best = max(event.result.predictions, key=lambda prediction: prediction.probability)
         return {"label": best.label, "probability": best.probability}
-    return {"values": event.result.values_json}
+    return {"values": printable_json(event.result.values_json)}
 
 
 def _existing(data_dir: Path) -> Path:
