@@ -85,6 +85,7 @@ def canonical(request: h11.Request) -> h11.Request:
     if sum(len(name) + len(value) + 4 for name, value in request.headers) + len(request.target) > HEADER_BYTES_MAX:
         raise h11.RemoteProtocolError("header too large", error_status_hint=431)
     _check_framing(request)
+    _check_protocol(request)
     upper = request.method.upper()
     method = upper if upper in _METHODS else request.method
     target = request.target

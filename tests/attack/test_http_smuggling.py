@@ -5,6 +5,7 @@ carries one that must not be answered: a reading of the device "smuggled".
 """
 
 import contextlib
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ import requests
 
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.siege import under_watch
+
+ANSWER = re.compile(rb"HTTP/1\.1 \d{3} ")
 
 
 def hidden(key: str) -> bytes:
@@ -100,7 +103,7 @@ def test_nothing_hides_in_another_request(gateway: GatewayProcess) -> None:
     with under_watch(gateway) as watch:
         for number, (form, data) in enumerate(FORMS.items(), start=10):
             answer = said_to(gateway, data + hidden(str(number)))
-            if answer.count(b"HTTP/1.1 ") != 1 or is_stored(gateway, str(number)):
+            if len(ANSWER.findall(answer)) != 1 or is_stored(gateway, str(number)):
                 found[form] = answer
     assert found == {}
     watch.assert_unharmed(growth_mib_max=20)

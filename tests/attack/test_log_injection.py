@@ -1,6 +1,7 @@
 """What devices write to be read by people: it neither forges a line nor moves a cursor, in the log or on a terminal."""
 
 import asyncio
+import base64
 import json
 import unicodedata
 from collections.abc import Iterator
@@ -25,7 +26,12 @@ def evil_over_http(url: str) -> None:
     post(native, data=json.dumps([{"n": "a", "v": 1, EVIL + "_": 1}]).encode(), timeout=10)
     post(native, data=b"{" + EVIL.encode(), timeout=10)
     post(f"{url}/image", params={"device": EVIL}, data=b"x", timeout=10)
-    post(f"{url}/image", data=EVIL.encode(), auth=(EVIL.encode(), b"wrong"), timeout=10)
+    post(
+        f"{url}/image",
+        data=EVIL.encode(),
+        headers={"Authorization": "Basic " + base64.b64encode(f"{EVIL}:wrong".encode()).decode()},
+        timeout=10,
+    )
     post(f"{url}/image", data=EVIL.encode(), headers={"Content-Type": "\x1b[31m"}, timeout=10)
     post(f"{url}/{EVIL}", data=b"x", timeout=10)
 
