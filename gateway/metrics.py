@@ -55,6 +55,14 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_outbox_commit_seconds": Declaration("histogram", "One group commit, fsync included"),
     "gateway_outbox_commit_group_size": Declaration("histogram", "Requests in one group commit", buckets=_GROUP),
     "gateway_outbox_events": Declaration("gauge", "Events in the outbox by state", ("state",)),
+    "gateway_outbox_epoch_events": Declaration(
+        "gauge",
+        "Events accepted since the epoch began, by what became of them; with the pending and the dead they add up to "
+        "gateway_outbox_sequence_high",
+        ("outcome",),
+    ),
+    "gateway_outbox_tombstones": Declaration("gauge", "Tombstones that the cloud has not acknowledged yet"),
+    "gateway_outbox_ballast_out": Declaration("gauge", "1 while the disk is full and the ballast was let go"),
     "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
     "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
     "gateway_outbox_pruned_total": Declaration("counter", "Delivered events removed after their keeping time"),

@@ -11,6 +11,7 @@ import uuid6
 
 from gateway.errors import DiskNotReady, OutboxUnusable
 from gateway.messages import Epoch
+from gateway.outbox.ballast import Ballast
 from gateway.outbox.connection import create_database, open_for_writing, unusable
 from gateway.outbox.files import DATABASE_NAME
 from gateway.outbox.queries import Queries, load_queries
@@ -38,7 +39,15 @@ def open_store(
     if not path.exists():
         _create(path, queries=queries, migrations=migrations, now=clock.now(), predecessor=predecessor)
     connect = partial(open_for_writing, path, bytes_max=settings.bytes_max, migrations=migrations)
-    return Store(path, connect=connect, queries=queries, caps=_caps(settings), clock=clock)
+    ballast = Ballast(data_dir, settings.ballast_bytes)
+    ballast.keep()
+    store = partial(Store, path, connect=connect, queries=queries, caps=_caps(settings), clock=clock, ballast=ballast)
+    try:
+        return store()
+    except DiskNotReady:
+        if not ballast.release():
+            raise
+        return store()
 
 
 def _create(

@@ -8,6 +8,7 @@ too old (gateway/timekeeping/boots.py).
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 
 from gateway import failpoints
 from gateway.outbox.rows import Row, time_text
@@ -20,7 +21,7 @@ EVICT_ROWS = 16
 
 def evict(transaction: Transaction, *, now: datetime) -> int:
     """Push some pending events out, as ``outbox.when_full`` says, and return how many; 0 where it says refuse."""
-    rows = _victims(transaction)
+    rows = _of_a_step(transaction, _victims(transaction))
     if rows:
         transaction.ledger.evicted_total += _remove(transaction, rows, EVICTED, now=now)
     return len(rows)
@@ -37,6 +38,7 @@ def expire(transaction: Transaction, *, rows_max: int, now: datetime) -> int:
             break
         bounds = (ttl_s, transaction.cutoff_s(ttl_s), rows_max - len(found))
         found += connection.execute(queries.select_expired, bounds).fetchall()
+    found = _of_a_step(transaction, found)
     if found:
         transaction.ledger.expired_total += _remove(transaction, found, EXPIRED, now=now)
     return len(found)
@@ -66,6 +68,13 @@ def _victims(transaction: Transaction) -> list[Row]:
             return connection.execute(queries.select_lowest_for_eviction, (EVICT_ROWS,)).fetchall()
         case "refuse":
             return []
+
+
+def _of_a_step(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+    """Return as many of the first rows as a step may copy; one at least, if there is one."""
+    held = accumulate(len(result) for _, _, result in rows)
+    bytes_max = transaction.caps.prune_bytes_max
+    return [row for n, (row, total) in enumerate(zip(rows, held, strict=True)) if n == 0 or total <= bytes_max]
 
 
 def _remove(transaction: Transaction, rows: Sequence[Row], reason: str, *, now: datetime) -> int:

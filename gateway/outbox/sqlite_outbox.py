@@ -342,6 +342,16 @@ class SqliteOutbox:
             (EventState.DEAD, ledger.dead),
         ):
             self._meter.level("gateway_outbox_events", count, state=state)
+        for outcome, total in (
+            ("delivered", ledger.delivered_total),
+            ("evicted", ledger.evicted_total),
+            ("expired", ledger.expired_total),
+            ("filtered", ledger.filtered_total),
+            ("summarised", ledger.summarised_total),
+        ):
+            self._meter.level("gateway_outbox_epoch_events", total, outcome=outcome)
+        self._meter.level("gateway_outbox_tombstones", ledger.tombstones_pending)
+        self._meter.level("gateway_outbox_ballast_out", self._store.ballast.is_out)
         self._meter.level("gateway_outbox_bytes", ledger.bytes_used)
         self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high - self._epochs.current.base)
 

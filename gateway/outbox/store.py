@@ -16,6 +16,7 @@ import structlog
 
 from gateway import failpoints
 from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
+from gateway.outbox.ballast import Ballast
 from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
 from gateway.outbox.epochs import EpochBook
@@ -59,8 +60,10 @@ class Store:
         queries: Queries,
         caps: Caps,
         clock: BootClock,
+        ballast: Ballast,
     ) -> None:
         self.path = path
+        self.ballast = ballast
         self.queries = queries
         self._connect = connect
         self._caps = caps
@@ -86,10 +89,13 @@ class Store:
 
     def transact(self, requests: Sequence[Request[Any]]) -> Committed:
         """Return when the requests are on disk. Raises DiskUnavailable (then none is), OutboxUnusable (damage)."""
+        if self.ballast.is_out and not self.ballast.keep() and any(request.takes_space for request in requests):
+            raise DiskUnavailable("the disk is full; what is left of it is for marks and deletes")
         try:
             return self._transact(requests)
         except sqlite3.Error as error:
             if is_disk_trouble(error):
+                self.ballast.release()
                 raise disk_unavailable(error) from error
             raise unusable(self.path, error) from error
 

@@ -255,6 +255,7 @@ class Writer:
         keeps_time = self._clock.monotonic() >= self._next_keep_time_at
         if keeps_time:
             requests.append(KeepTime(written_bytes=self._written_unsaved))
+        self._store.ballast.keep()
         try:
             committed = self._store.transact(requests)
             if keeps_time:

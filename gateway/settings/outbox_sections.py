@@ -41,6 +41,12 @@ class OutboxSettings(Section):
     refusals_max: int = Field(
         default=1000, ge=0, description="Refused submissions kept for the operator to look at; the oldest go first."
     )
+    ballast_bytes: int = Field(
+        default=8 * MIB,
+        ge=0,
+        description="Bytes of a file beside the outbox that is let go when something else fills the disk, so that "
+        "marks and deletes can still be made: twice the journal. Made only where three times as much is free. 0: none.",
+    )
     group_commit_max: int = Field(
         default=128,
         ge=1,

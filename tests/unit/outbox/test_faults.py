@@ -3,8 +3,6 @@
 import asyncio
 import shutil
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +52,6 @@ def make_flaky(outbox: SqliteOutbox) -> Flaky:
     flaky = Flaky(outbox._store._connection)  # type: ignore[arg-type]
     outbox._store._connection = flaky  # type: ignore[assignment]
     return flaky
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"can't mount here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 async def fill(outbox: SqliteOutbox, *, values_json: str = BIG) -> tuple[list[int], Exception]:

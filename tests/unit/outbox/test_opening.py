@@ -58,6 +58,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_the_directory_and_the_files_are_for_their_owner_alone(file: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()} == {
+        "outbox.ballast": 0o600,
         "outbox.db": 0o600,
         "outbox.lock": 0o600,
     }
