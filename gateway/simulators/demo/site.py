@@ -38,6 +38,7 @@ _IMPATIENT = {
     "GATEWAY_CLOUD__BACKOFF_INITIAL_S": "0.2",
     "GATEWAY_CLOUD__BACKOFF_MAX_S": "2",
     "GATEWAY_CLOUD__BATCH_WAIT_S": "0.3",
+    "GATEWAY_CLOUD__TOMBSTONE_WAIT_S": "1",
 }
 
 
@@ -219,7 +220,15 @@ class DemoSite:
         )
         ledger = Ledger(
             accepted=state.sequence_high,
-            parts={"delivered": state.delivered, "pending": state.pending, "dead": state.dead},
+            parts={
+                "delivered": state.delivered_total,
+                "pending": state.pending,
+                "dead": state.dead,
+                "evicted": state.evicted_total,
+                "expired": state.expired_total,
+                "filtered": state.filtered_total,
+                "summarised": state.summarised_total,
+            },
         )
         return judge(self.logbook.promises(), self._received, ledger, still_here=here)
 

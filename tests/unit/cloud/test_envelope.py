@@ -117,6 +117,14 @@ def validator() -> jsonschema.Draft202012Validator:
 # --- the body ---
 
 
+def test_tombstone_counts_reasons_and_labels() -> None:
+    counted = replace(TOMBSTONE, reason="mixed", reasons={"evicted": 1, "filtered": 2}, labels={"ripe": 3})
+    body = body_of(event(), tombstones=(counted,))
+    validator().validate(body)
+    (told,) = body["tombstones"]
+    assert (told["reasons"], told["labels"]) == ({"evicted": 1, "filtered": 2}, {"ripe": 3})
+
+
 def test_body_says_which_gateway_epoch_and_watermark() -> None:
     body = body_of(event())
     assert body["schema"] == "gateway-bridge/1"
