@@ -73,7 +73,6 @@ def _settings(rng: random.Random) -> CloudSettings:
         drain_batch_bytes_max=rng.choice((1024, 4096, 16_384)),
         drain_order=rng.choice(("weighted", "newest_first", "oldest_first")),
         batch_wait_s=rng.choice((0, 1, 10)),
-        tombstone_wait_s=rng.choice((0, 5, 60)),
         messages_per_s_max=rng.choice((5, 50, 1000)),
         window=rng.choice((1, 2, 8, 16)),
         send_timeout_s=12,

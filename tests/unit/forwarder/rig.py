@@ -25,7 +25,7 @@ class Rig:
     def __init__(
         self, *, weather: Weather = QUICK, cloud_class: type[LossyCloud] = LossyCloud, **settings: Any
     ) -> None:
-        self.settings = CloudSettings(**({"tombstone_wait_s": 0} | settings))
+        self.settings = CloudSettings(**settings)
         self.outbox = MemoryOutbox()
         self.cloud = cloud_class(rng=random.Random(1), weather=weather)
         self.meter = RecordingMeter()

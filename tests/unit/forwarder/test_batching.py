@@ -9,7 +9,6 @@ import structlog
 from gateway.cloud.envelope import message_bytes
 from gateway.messages import ClockState, EventState
 from tests.fakes.lossy_cloud import Weather
-from tests.fakes.outbox import draft
 from tests.fakes.virtual_time import in_virtual_time
 from tests.unit.forwarder.rig import Rig
 
@@ -178,37 +177,6 @@ async def test_tombstones_travel_alone_when_nothing_else_waits() -> None:
     async with rig.running():
         await rig.until(lambda: rig.cloud.buried == {1, 2, 3})
     assert rig.batches == [()]
-
-
-@in_virtual_time
-async def test_tombstones_alone_wait_for_company_and_are_merged_meanwhile() -> None:
-    rig = Rig(batch_wait_s=0, tombstone_wait_s=600)
-    async with rig.running():
-        await rig.commit(1)
-        await rig.until_delivered(1)
-        for n in range(5):
-            await rig.outbox.commit([draft(f"held-{n}", fate=EventState.FILTERED)])
-            await asyncio.sleep(60)
-        assert len(rig.cloud.received) == 1
-        await rig.until(lambda: rig.cloud.buried == {2, 3, 4, 5, 6}, within_s=400)
-        assert len(rig.cloud.received) == 2
-        await rig.until(lambda: rig.outbox.tombstones == {})
-    assert rig.cloud.tombstones == {(2, 6)}
-
-
-@in_virtual_time
-async def test_waiting_tombstones_leave_with_the_next_event_which_waits_its_own_time() -> None:
-    rig = Rig(batch_wait_s=5, tombstone_wait_s=600)
-    async with rig.running():
-        await rig.commit(1)
-        await rig.until_delivered(1)
-        await rig.outbox.commit([draft("held", fate=EventState.FILTERED)])
-        await asyncio.sleep(60)
-        await rig.commit(1)
-        await asyncio.sleep(4)
-        assert len(rig.cloud.received) == 1
-        await rig.until(lambda: rig.cloud.buried == {2})
-    assert rig.batches == [(1,), (3,)]
 
 
 @in_virtual_time
