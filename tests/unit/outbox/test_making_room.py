@@ -37,7 +37,8 @@ def picture(submission_id: str, label: str) -> EventDraft:
 
 
 async def pending(outbox: SqliteOutbox) -> list[str]:
-    return [event.submission_id for event in await outbox.pending(after_sequence=0, limit=1000)]
+    found = [event for priority in range(10) for event in await outbox.pending(priority=priority, limit=1000)]
+    return [event.submission_id for event in sorted(found, key=lambda event: event.sequence)]
 
 
 async def only_tombstone(outbox: SqliteOutbox) -> Tombstone:
