@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.ports import Adapter, Clock, EventReader, Gatekeeper, Intake, Meter, Readiness, StatusSink
+from gateway.ports import Adapter, Clock, EventReader, Gatekeeper, Intake, Meter, Readiness, StatusSink, TlsSource
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class AdapterParts:
     labels: Sequence[str]
     status: StatusSink
     gatekeeper: Gatekeeper
+    http_tls: TlsSource | None = None
+    mqtt_tls: TlsSource | None = None
 
 
 def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
@@ -48,6 +50,7 @@ def _http(settings: Settings, parts: AdapterParts) -> Adapter | None:
         model_name=parts.model_name,
         labels=parts.labels,
         gatekeeper=parts.gatekeeper,
+        tls=parts.http_tls,
     )
 
 
@@ -66,6 +69,7 @@ def _mqtt_listener(settings: Settings, parts: AdapterParts) -> Adapter | None:
         data_dir=settings.gateway.data_dir,
         on_status=reporting_to(parts.status),
         gatekeeper=parts.gatekeeper,
+        tls=parts.mqtt_tls,
     )
 
 

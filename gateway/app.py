@@ -47,6 +47,7 @@ from gateway.supervisor import keep_running, serve_adapter
 from gateway.timekeeping.kernel import KernelClock
 from gateway.timekeeping.trust import Doctrine, TrustMode
 from gateway.timekeeping.watch import ClockWatch
+from gateway.tls.listeners import listeners_tls
 from gateway.vision.classifier import TfliteClassifier, load_classifier
 
 log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class App:
         self.metrics = Metrics()
         self.limits: Limits = derive_limits(settings, cpu_count=usable_cores())
         self.adapters: list[tuple[Adapter, PartHealth]] = []
+        self.tls = listeners_tls(settings, self.clock)
         self._environment = environment
         self._rng = random.Random()  # noqa: S311  jitter, not secrets
 
@@ -286,6 +288,8 @@ class App:
             labels=self.classifier.description.labels,
             status=self.board,
             gatekeeper=Gatekeeper(self.settings.gateway.data_dir, clock=self.clock, meter=self.metrics),
+            http_tls=self.tls.http,
+            mqtt_tls=self.tls.mqtt,
         )
 
     async def _keep_adapter(self, adapter: Adapter, part: PartHealth, tried: asyncio.Event) -> None:

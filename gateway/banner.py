@@ -1,6 +1,6 @@
 """What ``gateway run`` prints when it serves: where, what, and how to try it. Pure text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -11,14 +11,26 @@ class BannerFacts:
     version: str
     gateway_id: str
     faces: Sequence[tuple[str, str]]  # name, where it listens ("" when it does not)
-    access: Mapping[str, str]  # face → who may send: open, known, authenticated
+    standing: Mapping[str, "Standing"]  # of the listeners for devices
     device_url: str
+    curl_options: str
     model: str
     data_file: str
     waiting: int
     uplink: str
     example_picture: str
     lan: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Who comes in at a listener: ``tls`` tells of the certificate (empty: none), ``networks`` of the allowed ones."""
+
+    access: str  # open, known, authenticated
+    tls: str
+    networks: Sequence[str]
+    interface: str
+    is_loopback: bool
 
 
 LAN_WARNING = (
@@ -29,7 +41,7 @@ LAN_WARNING = (
 
 def render(facts: BannerFacts) -> str:
     """Return the banner as text, one fact a line."""
-    rows = [(name, _stands(where, facts.access.get(name))) for name, where in facts.faces]
+    rows = [row for name, where in facts.faces for row in _face(name, where, facts.standing.get(name))]
     rows += [("model", facts.model), ("data", facts.data_file), ("uplink", f"{facts.uplink}{_waiting(facts.waiting)}")]
     lines = [f"gateway-bridge {facts.version}, gateway id {facts.gateway_id}", ""]
     width = max(len(name) for name, _ in rows) + 3
@@ -39,7 +51,7 @@ def render(facts: BannerFacts) -> str:
     lines += [
         "",
         "  Try it from another terminal:",
-        f"    curl --data-binary @{facts.example_picture} {facts.device_url}/image",
+        f"    curl {facts.curl_options}--data-binary @{facts.example_picture} {facts.device_url}/image",
         "",
         "  Ctrl-C stops it; whatever was acknowledged is on disk.",
         "",
@@ -54,10 +66,22 @@ _ACCESS = {
 }
 
 
-def _stands(where: str, access: str | None) -> str:
+def _face(name: str, where: str, standing: Standing | None) -> Iterator[tuple[str, str]]:
+    """Yield a line for where it listens, and one each for what guards it."""
     if not where:
-        return "not listening; trying again (see the log)"
-    return where if access is None else f"{where}  ({_ACCESS[access]})"
+        yield name, "not listening; trying again (see the log)"
+        return
+    if standing is None:
+        yield name, where
+        return
+    yield name, f"{where}  ({_ACCESS[standing.access]})"
+    if standing.tls:
+        yield "", f"certificate: {standing.tls}"
+    elif not standing.is_loopback:
+        yield "", "no TLS: whoever shares the network can read what is sent, secrets too"
+    if standing.interface or not standing.is_loopback:
+        networks = ", ".join(standing.networks) or "any that reaches it"
+        yield "", f"networks: {networks}{f'; by {standing.interface} only' if standing.interface else ''}"
 
 
 def _waiting(count: int) -> str:

@@ -18,6 +18,8 @@ HTTP_CONNECTION_BYTES = 22 * KIB
 MQTT_CONNECTION_BYTES = 8 * KIB
 # tests/integration/test_mqtt_listener_tls.py: 50 KiB for an idle one, below 75.
 MQTT_TLS_CONNECTION_BYTES = 75 * KIB
+# The same without MQTT's part.
+TLS_CONNECTION_BYTES = MQTT_TLS_CONNECTION_BYTES - MQTT_CONNECTION_BYTES
 # Measured: 1.9 KiB for a session that is away, with two subscriptions. Its messages are counted apart.
 MQTT_SESSION_BYTES = 2 * KIB
 # Results and commands on their way to the broker: adapters/mqtt/broker_link.py takes nothing more from it beyond 1024
@@ -46,7 +48,8 @@ def _http(settings: Settings) -> Iterator[Share]:
     if settings.http.enabled:
         yield Share(
             name="HTTP connections",
-            byte_count=settings.http.connections_max * HTTP_CONNECTION_BYTES,
+            byte_count=settings.http.connections_max
+            * (HTTP_CONNECTION_BYTES + (TLS_CONNECTION_BYTES if settings.http.tls else 0)),
             key="http.connections_max",
         )
 
@@ -55,7 +58,7 @@ def _mqtt_listener(settings: Settings) -> Iterator[Share]:
     mqtt, limits = settings.mqtt, settings.limits
     if not mqtt.listen:
         return
-    each = MQTT_CONNECTION_BYTES if mqtt.listen_certificate_file is None else MQTT_TLS_CONNECTION_BYTES
+    each = MQTT_TLS_CONNECTION_BYTES if mqtt.uses_tls else MQTT_CONNECTION_BYTES
     yield Share(
         name="MQTT messages coming to the listener",
         byte_count=limits.mqtt_buffered_bytes_max,

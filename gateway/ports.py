@@ -1,5 +1,6 @@
 """The seams between parts: small Protocols whose docstrings say what *returning* means."""
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -160,6 +161,22 @@ class Gatekeeper(Protocol):
 
         ``source`` is the client's address. Raises NotAuthenticated, or TooManyFailures (429) for one that guesses.
         """
+
+    def is_revoked(self, device_id: str) -> bool:
+        """Tell whether the device was revoked and not added again: then its certificate proves nothing."""
+
+
+class TlsSource(Protocol):
+    """A listener's certificate."""
+
+    def prepare(self) -> None:
+        """Return when there is one to show. Blocks: not for the event loop. Raises AdapterUnavailable, with the cure.
+
+        To be called once, before ``context``.
+        """
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a connection that comes now is served with; quick, and never raises."""
 
 
 class StatusSink(Protocol):

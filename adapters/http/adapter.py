@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapters.http import openapi
-from gateway.ports import Clock, EventReader, Gatekeeper, Intake, Meter, Readiness
+from gateway.ports import Clock, EventReader, Gatekeeper, Intake, Meter, Readiness, TlsSource
 from gateway.settings import HttpSettings, LimitsSettings
 
 if TYPE_CHECKING:
@@ -59,10 +59,11 @@ def create_http_adapter(
     model_name: str = "",
     labels: Sequence[str] = (),
     gatekeeper: Gatekeeper | None = None,
+    tls: TlsSource | None = None,
 ) -> HttpAdapter:
     """Return an adapter that is not started. Raises AdapterUnavailable if ``settings.listen`` is no address.
 
-    Without a ``gatekeeper`` nobody can prove anything: then ``http.access`` must be open.
+    Without a ``gatekeeper`` nobody can prove anything: then ``http.access`` must be open. With ``tls`` it speaks TLS.
     """
     from adapters.http.admission import Admission
     from adapters.http.api import DeviceApi, banner
@@ -89,5 +90,12 @@ def create_http_adapter(
         allowed_networks=settings.allowed_networks,
         meter=meter,
     )
-    server = EmbeddedServer(app=api, listen=settings.listen, setting="http.listen", guard=guard)
+    server = EmbeddedServer(
+        app=api,
+        listen=settings.listen,
+        setting="http.listen",
+        guard=guard,
+        interface=settings.interface,
+        tls=tls,
+    )
     return HttpAdapter(server=server, version=version)

@@ -104,7 +104,6 @@ def _check_framing(request: h11.Request) -> None:
 
     h11 has refused two different lengths already; two equal ones are one (RFC 9110 section 8.6).
     """
-    """Refuse a body whose end two readers would see in two places: what is behind it could pass for a request."""
     names = {name for name, _ in request.headers}
     if b"transfer-encoding" in names:
         if b"content-length" in names:

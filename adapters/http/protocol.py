@@ -18,9 +18,11 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from adapters.http.admission import CERTIFIED
 from adapters.http.connection import TolerantConnection
 from adapters.http.holders import Holders
 from gateway.ports import Meter
+from gateway.tls.identity import device_of_certificate
 
 # After an early answer the client may go on sending: as much as is drained in body.py, then we hang up.
 DISCARD_BYTES_MAX = 32 * 1024 * 1024
@@ -107,11 +109,20 @@ class DeviceProtocol(H11Protocol):
         self._write_deadline: asyncio.TimerHandle | None = None
         self._parting_bytes = 0
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it has its connection: with TLS, after the handshake (gateway/tls/door.py)."""
+        begun: asyncio.Transport | None = self.transport  # None before, whatever uvicorn declares
+        return begun is not None
+
     # --- what asyncio and uvicorn call ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection, or tell it to come again when the cap is reached."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it as asyncio delivers it
+        certified = device_of_certificate(transport.get_extra_info("peercert"))
+        if certified is not None:
+            self.app_state[CERTIFIED] = certified
         self._guard.level_open(len(self.connections))
         if not self._guard.allows(transport.get_extra_info("peername")):
             self._guard.count_refused("network")
@@ -175,12 +186,10 @@ class DeviceProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Answer what h11 could not read: 400, 431 for a large header, 501 for an unknown transfer coding."""
         self._guard.count_refused("header_size" if self.conn.error_status == 431 else "bad_request")
-        text = (
-            "request header fields too large"
-            if self.conn.error_status == 431
-            else f"this is not HTTP/1.1: {self.conn.error_text}"
-        )
-        self._part(self.conn.error_status, text)
+        told = "request header fields too large"
+        if self.conn.error_status != 431:
+            told = f"this is not HTTP/1.1: {self.conn.error_text}"
+        self._part(self.conn.error_status, told)
 
     def pause_writing(self) -> None:
         """Give a client that does not read its answers as long as one that does not send its body."""
@@ -291,11 +300,9 @@ class DeviceProtocol(H11Protocol):
         self._guard.parting.add(self)
         self._enter((Phase.PARTING, self.conn.requests_seen))
         self.transport.write(last_words(status, text, retry_after_s))
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof():  # not through TLS: there the client's own closing or the deadline ends it
             self.transport.write_eof()
-            self.flow.resume_reading()
-        else:
-            self.transport.close()
+        self.flow.resume_reading()
 
 
 def last_words(status: int, text: str, retry_after_s: int | None = None) -> bytes:

@@ -6,15 +6,18 @@ Limits: one listener each. Cancelling uvicorn's serve() would skip its shutdown,
 import asyncio
 import contextlib
 import errno
-import functools
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from adapters.http.protocol import DeviceProtocol, Guard
+from adapters.http.protocol import DeviceProtocol, Guard, last_words
 from gateway.errors import AdapterUnavailable
+from gateway.interfaces import keep_to_interface
+from gateway.ports import TlsSource
+from gateway.tls.door import TlsDoor
 
 # What uvicorn needs after its graceful wait to leave serve(): two polls of its loop.
 SHUTDOWN_MARGIN_S = 0.5
@@ -22,6 +25,8 @@ SHUTDOWN_MARGIN_S = 0.5
 LAST_WORDS_S = 0.3
 # The kernel's queue of connections that wait for accept(); above the cap they are refused with words.
 BACKLOG = 256
+# TLS handshakes under way beyond the cap on connections. One takes a core a millisecond or two.
+HANDSHAKES_MAX = 64
 
 
 class _Server(uvicorn.Server):
@@ -45,9 +50,21 @@ class _Server(uvicorn.Server):
 class EmbeddedServer:
     """One ASGI application on one address. ``setting`` names the key that mends a bad address."""
 
-    def __init__(self, *, app: ASGIApp, listen: str, setting: str, guard: Guard) -> None:
+    def __init__(
+        self,
+        *,
+        app: ASGIApp,
+        listen: str,
+        setting: str,
+        guard: Guard,
+        interface: str = "",
+        tls: TlsSource | None = None,
+    ) -> None:
         self._app = app
         self._listen = listen
+        self._interface = interface
+        self._tls = tls
+        self._door = None if tls is None else _tls_door(tls, guard)
         self._setting = setting
         self._guard = guard
         self._server: _Server | None = None
@@ -58,11 +75,14 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """The address as a URL; the port is the real one once started."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     async def start(self) -> None:
         """Return when connections are accepted. Raises AdapterUnavailable with the cure."""
-        bound = bind(self.host, parse_listen(self._listen, self._setting)[1], self._setting)
+        if self._tls is not None:
+            await asyncio.to_thread(self._tls.prepare)
+        bound = bind(self.host, parse_listen(self._listen, self._setting)[1], self._setting, self._interface)
         self.port = bound.getsockname()[1]
         self._stopping = False
         server = self._server = _Server(self._config())
@@ -104,15 +124,22 @@ class EmbeddedServer:
         for connection in [*server.server_state.connections, *self._guard.parting]:
             if connection.transport is not None:
                 connection.transport.abort()
+        if self._door is not None:
+            self._door.abort()
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+    def _protocol(self, **given: Any) -> asyncio.BaseProtocol:
+        """Return what serves a connection that uvicorn has accepted."""
+        link = DeviceProtocol(guard=self._guard, **given)
+        return link if self._door is None else self._door.protocol(link)
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._app,
             loop="none",
-            http=functools.partial(DeviceProtocol, guard=self._guard),  # type: ignore[arg-type]  # called like the class
+            http=self._protocol,  # type: ignore[arg-type]  # called like the class
             ws="none",
             interface="asgi3",
             lifespan="off",
@@ -124,6 +151,21 @@ class EmbeddedServer:
             server_header=False,
             backlog=BACKLOG,
         )
+
+
+def _tls_door(source: TlsSource, guard: Guard) -> TlsDoor:
+    def note_end(reason: str, _detail: str, _peer: str) -> None:
+        guard.count_refused(reason)
+
+    return TlsDoor(
+        source=source,
+        handshake_timeout_s=guard.header_timeout_s,
+        # Those that are through with it are the guard's; with these few more it can tell one that it is too many.
+        connections_max=guard.connections_max + HANDSHAKES_MAX,
+        on_end=note_end,
+        oldest_gives_way=True,
+        plain_answer=last_words(400, "this port speaks TLS: write https://"),
+    )
 
 
 def _cause(task: asyncio.Task[None]) -> BaseException | None:
@@ -139,8 +181,11 @@ def parse_listen(listen: str, setting: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":8080" means every address, as everywhere
 
 
-def bind(host: str, port: int, setting: str) -> socket.socket:
-    """Return a bound socket, IPv4 preferred where a name has both; ``::`` serves both families."""
+def bind(host: str, port: int, setting: str, interface: str = "") -> socket.socket:
+    """Return a bound socket, IPv4 preferred where a name has both; ``::`` serves both families.
+
+    With ``interface`` only what comes in there is served, whatever address it is sent to.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -151,10 +196,14 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+        keep_to_interface(bound, interface, f"{setting.partition('.')[0]}.interface")
         bound.bind(address)
     except OSError as error:
         bound.close()
         raise AdapterUnavailable(_bind_cure(error, host, port, setting)) from error
+    except AdapterUnavailable:
+        bound.close()
+        raise
     bound.setblocking(False)  # noqa: FBT003 - the socket's signature
     return bound
 

@@ -21,15 +21,15 @@ from adapters.mqtt.listener_link import DeviceLink, LinkParts
 from adapters.mqtt.listener_log import ThrottledWarnings
 from adapters.mqtt.listener_publishes import PublishDesk
 from adapters.mqtt.listener_registry import Registry
-from adapters.mqtt.listener_socket import bind, tls_context
+from adapters.mqtt.listener_socket import bind
 from adapters.mqtt.listener_status import OnStatus
-from adapters.mqtt.listener_tls import TlsDoor
 from adapters.mqtt.sessions_file import FILE_NAME
 from adapters.mqtt.topics import commands_topic
 from gateway.errors import AdapterUnavailable
 from gateway.messages import DeviceCommand
-from gateway.ports import Clock, Gatekeeper, Meter
+from gateway.ports import Clock, Gatekeeper, Meter, TlsSource
 from gateway.settings import LimitsSettings, MqttSettings
+from gateway.tls.door import TlsDoor
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +57,10 @@ class MqttListener:
         gatekeeper: Gatekeeper | None = None,
         sessions_path: Path | None = None,
         on_status: OnStatus | None = None,
+        tls: TlsSource | None = None,
     ) -> None:
         self._settings = settings
+        self._tls_source = tls
         self._ingest = ingest
         self._meter = meter
         if credentials is None and gatekeeper is not None:
@@ -72,6 +74,7 @@ class MqttListener:
             waiting_bytes_max=limits.mqtt_waiting_bytes_max,
             sessions_path=sessions_path,
             credentials=lambda: self._credentials,
+            is_revoked=None if gatekeeper is None else gatekeeper.is_revoked,
             on_status=on_status,
             warnings=ThrottledWarnings(clock=clock),
             meter=meter,
@@ -115,11 +118,13 @@ class MqttListener:
     async def start(self) -> None:
         """Return when devices are served. Raises AdapterUnavailable with the cure."""
         settings = self._settings
+        if self._tls_source is not None:
+            await asyncio.to_thread(self._tls_source.prepare)
         self._tls = self._tls_door()
         if settings.listen_credentials_file is not None:
             self._credentials = await asyncio.to_thread(PasswordFile.read, settings.listen_credentials_file)
         await self._registry.restore()
-        bound = bind(settings.listen)
+        bound = bind(settings.listen, settings.listen_interface)
         self._parts.stopping = False
         self._desk.open()
         try:
@@ -181,10 +186,10 @@ class MqttListener:
 
     def _tls_door(self) -> TlsDoor | None:
         settings = self._settings
-        if settings.listen_certificate_file is None or settings.listen_key_file is None:
+        if self._tls_source is None:
             return None
         return TlsDoor(
-            context=tls_context(settings.listen_certificate_file, settings.listen_key_file),
+            source=self._tls_source,
             handshake_timeout_s=settings.connect_timeout_s,
             connections_max=settings.connections_max,
             on_end=self._note_end_before_mqtt,
@@ -225,12 +230,13 @@ def create_mqtt_listener(
     gatekeeper: Gatekeeper | None = None,
     data_dir: Path | None = None,
     on_status: OnStatus | None = None,
+    tls: TlsSource | None = None,
 ) -> MqttListener:
     """Return a listener that is not started.
 
     Who may log in: ``mqtt.listen_credentials_file`` if set, else ``credentials``, else ``gatekeeper``. ``data_dir``
     keeps the sessions across restarts (None: they end with the process, and a redelivery after a crash is then a second
-    event); ``on_status`` hears of devices that come and go.
+    event); ``on_status`` hears of devices that come and go; with ``tls`` devices speak TLS.
     """
     return MqttListener(
         settings=settings,
@@ -242,4 +248,5 @@ def create_mqtt_listener(
         gatekeeper=gatekeeper,
         sessions_path=None if data_dir is None else data_dir / FILE_NAME,
         on_status=on_status,
+        tls=tls,
     )

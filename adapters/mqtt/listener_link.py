@@ -34,6 +34,7 @@ from adapters.mqtt.listener_wire import Wire
 from adapters.mqtt.refusals import packet_too_large
 from adapters.mqtt.sessions import Message, Session
 from gateway.settings.section import Network
+from gateway.tls.identity import device_of_certificate
 
 # Small while nobody knows what comes, so that thousands of silent or stuck connections stay cheap.
 READ_BYTES = 16 * 1024
@@ -63,10 +64,11 @@ class LinkParts:
 
 
 class DeviceLink(asyncio.BufferedProtocol):
-    """Implements listener_publishes.Publisher, listener_registry.Link and listener_tls.Link."""
+    """Implements listener_publishes.Publisher, listener_registry.Link and gateway.tls.door.Link."""
 
     __slots__ = (
         "_admission",
+        "_certified",
         "_connection",
         "_deadlines",
         "_ended_at",
@@ -93,6 +95,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._ended_at: float | None = None
         self._left_politely = False
         self._is_begun = False
+        self._certified: str | None = None
 
     # --- asyncio's side ---
 
@@ -100,6 +103,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._is_begun = True
         self._wire.attach(transport)
+        self._certified = device_of_certificate(transport.get_extra_info("peercert"))
         # With TLS the handshake lies before, and has a deadline of its own.
         self._deadlines = Deadlines(now=self._loop.time(), connect_timeout_s=self._parts.connect_timeout_s)
         obstacle = self._obstacle()
@@ -253,6 +257,10 @@ class DeviceLink(asyncio.BufferedProtocol):
     @property
     def peer(self) -> str:
         return self._wire.peer
+
+    @property
+    def certified(self) -> str | None:
+        return self._certified
 
     @property
     def is_begun(self) -> bool:

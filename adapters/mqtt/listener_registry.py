@@ -14,7 +14,7 @@ import structlog
 from adapters.mqtt.codec_packets import Connect, Will
 from adapters.mqtt.codec_reasons import ReasonCode
 from adapters.mqtt.connection_events import ConnectionEnded
-from adapters.mqtt.listener_credentials import Credentials
+from adapters.mqtt.listener_credentials import Credentials, Identity
 from adapters.mqtt.listener_log import ThrottledWarnings
 from adapters.mqtt.listener_status import ClientStatus, OnStatus, State
 from adapters.mqtt.sessions import Message, Session, SessionKey, Sessions, session_expiry_s
@@ -33,6 +33,10 @@ class Link(Protocol):
     @property
     def peer(self) -> str:
         """The client's address."""
+
+    @property
+    def certified(self) -> str | None:
+        """The device that its certificate names, empty if that names none; None without a certificate."""
 
     @property
     def is_gone(self) -> bool:
@@ -66,6 +70,7 @@ class Registry:
         waiting_bytes_max: int,
         sessions_path: Path | None,
         credentials: Callable[[], Credentials],
+        is_revoked: Callable[[str], bool] | None,
         on_status: OnStatus | None,
         warnings: ThrottledWarnings,
         meter: Meter,
@@ -75,6 +80,7 @@ class Registry:
         self.file = SessionsFile(sessions_path, current=self.sessions.records)
         self._links: dict[SessionKey, Link] = {}
         self._credentials = credentials
+        self._is_revoked = is_revoked
         self._on_status = on_status
         self._warnings = warnings
         self._meter = meter
@@ -89,9 +95,7 @@ class Registry:
 
     async def admit(self, link: Link, connect: Connect) -> None:
         """Answer a CONNECT: accept the link or refuse it."""
-        identity = await self._credentials().check(
-            connect.username, connect.password, connect.client_id, source=link.peer
-        )
+        identity = await self._identity(link, connect)
         if link.is_gone:
             return
         if identity is None:
@@ -103,6 +107,16 @@ class Registry:
         if not link.is_gone:
             link.accept(session, present=present, assigned_client_id=assigned)
             self._tell(session, "online")
+
+    async def _identity(self, link: Link, connect: Connect) -> Identity | None:
+        """Return who it is. A certificate, which the handshake has verified, outweighs every login."""
+        certified = link.certified
+        if certified is None:
+            return await self._credentials().check(
+                connect.username, connect.password, connect.client_id, source=link.peer
+            )
+        is_revoked = self._is_revoked is not None and self._is_revoked(certified)
+        return None if is_revoked or not certified else Identity(device_id=certified)
 
     async def _open(self, link: Link, key: SessionKey, connect: Connect) -> tuple[Session, bool]:
         older = self._links.pop(key, None)

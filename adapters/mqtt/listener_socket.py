@@ -1,18 +1,20 @@
-"""The listener's address: a bound socket and, with certificate and key, TLS. Errors name the key and the cure."""
+"""The listener's address: a bound socket. Errors name the key and the cure."""
 
 import errno
 import socket
-import ssl
-from pathlib import Path
 
 from gateway.errors import AdapterUnavailable
+from gateway.interfaces import keep_to_interface
 from gateway.settings import parse_listen
 
 SETTING = "mqtt.listen"
 
 
-def bind(listen: str) -> socket.socket:
-    """Return a bound socket for ``host:port``, IPv4 preferred where a name has both. Raises AdapterUnavailable."""
+def bind(listen: str, interface: str = "") -> socket.socket:
+    """Return a bound socket for ``host:port``, IPv4 preferred where a name has both. Raises AdapterUnavailable.
+
+    With ``interface`` only what comes in there is served, whatever address it is sent to.
+    """
     try:
         address = parse_listen(listen)
         host = address.host or "0.0.0.0"  # noqa: S104 - ":1883" means every address, as everywhere
@@ -25,10 +27,14 @@ def bind(listen: str) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+        keep_to_interface(bound, interface, "mqtt.listen_interface")
         bound.bind(where)
     except OSError as error:
         bound.close()
         raise AdapterUnavailable(_cure(error, host, address.port)) from error
+    except AdapterUnavailable:
+        bound.close()
+        raise
     bound.setblocking(False)  # noqa: FBT003 - the socket's signature
     return bound
 
@@ -44,16 +50,3 @@ def _cure(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is not an address of this machine; choose one in {SETTING} (see: ip address)"
     return f"{SETTING}: {host}:{port} can't be bound: {error.strerror}"
-
-
-def tls_context(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
-    """Return a server's TLS context. Raises AdapterUnavailable."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(certificate_file, key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise AdapterUnavailable(
-            f"mqtt.listen_certificate_file {certificate_file} and mqtt.listen_key_file {key_file} can't be used: "
-            f"{error}; both must be PEM, readable by the gateway's user, and belong together"
-        ) from error
-    return context

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,15 +30,26 @@ def add(
     no_secret: Annotated[
         bool, typer.Option("--no-secret", help='Known by its id alone, for listeners with access = "known".')
     ] = False,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Give it a certificate of the local authority instead: its files are written into this folder.",
+            metavar="FOLDER",
+            file_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Make a device known; prints its token, once. The running gateway takes note within a second."""
     from gateway.devices.book import BookedDevice, add_device
     from gateway.devices.secret import kept_password, kept_token, new_token
 
-    if password and no_secret:
-        raise typer.BadParameter("--password and --no-secret exclude each other")
+    if password + no_secret + (certificate is not None) > 1:
+        raise typer.BadParameter("--password, --no-secret and --certificate exclude each other")
     device_id = _device_id(device)
     data_dir = load(config, sets).gateway.data_dir
+    if certificate is not None:
+        _add_with_certificate(data_dir, device_id, certificate)
+        return
     token = None if password or no_secret else new_token()
     secret = kept_token(token) if token else kept_password(_asked()) if password else None
     add_device(data_dir, BookedDevice(device_id=device_id, added_at=datetime.now(UTC), secret=secret))
@@ -48,6 +60,26 @@ def add(
         typer.echo(f"{device_id} is known{'' if no_secret else ', with its password'}.")
 
 
+def _add_with_certificate(data_dir: Path, device_id: str, folder: Path) -> None:
+    from gateway.devices.book import BookedDevice, add_device
+    from gateway.tls.authority import COMMON_NAME_CHARS_MAX, LocalAuthority
+    from gateway.tls.files import AUTHORITY, FOLDER
+
+    if len(device_id) > COMMON_NAME_CHARS_MAX:
+        raise OperatorError(f"a certificate names at most {COMMON_NAME_CHARS_MAX} characters: choose a shorter id")
+    add_device(
+        data_dir,
+        BookedDevice(device_id=device_id, added_at=datetime.now(UTC), secret=None, by_certificate=True),
+    )
+    try:
+        LocalAuthority(data_dir / FOLDER).issue_device(device_id, folder)
+    except OSError as error:
+        raise OperatorError(f"{folder} can't be written to ({error.strerror}): check its owner") from error
+    typer.echo(f"{device_id} is known by its certificate. For the device, and kept nowhere else:\n")
+    typer.echo(f"  {folder / device_id}.pem  {folder / device_id}.key\n")
+    typer.echo(f"The gateway's own is trusted with {folder / AUTHORITY}. Listeners: http.client_certificates.")
+
+
 @app.command()
 def revoke(
     device: Annotated[str, typer.Argument(help="The device id.")], config: ConfigOption = None, sets: SetOption = None
@@ -55,8 +87,11 @@ def revoke(
     """Forget a device and its secret. The running gateway turns it away within a second."""
     from gateway.devices.book import revoke_device
 
-    revoke_device(load(config, sets).gateway.data_dir, device)
-    typer.echo(f"{device} is revoked. A connection that it has open ends with its next login.")
+    was_known = revoke_device(load(config, sets).gateway.data_dir, _device_id(device))
+    if was_known:
+        typer.echo(f"{device} is revoked. A connection that it has open ends with its next login.")
+    else:
+        typer.echo(f"{device} was not in the book. A certificate that names it proves nothing from now on.")
 
 
 @app.command("list")
@@ -68,7 +103,7 @@ def list_(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonO
     data_dir = load(config, sets).gateway.data_dir
     rows = {
         one.device_id: {"device_id": one.device_id, "proof": one.proof, "added_at": one.added_at.isoformat()}
-        for one in read_book(data_dir).values()
+        for one in read_book(data_dir).devices.values()
     }
     answer = ask_running_gateway(data_dir, "devices")
     for connected in () if answer is None else answer["devices"]:

@@ -12,12 +12,13 @@ import structlog
 import typer
 
 from gateway import __version__
-from gateway.banner import BannerFacts, render
+from gateway.banner import BannerFacts, Standing, render
 from gateway.commands.options import ConfigOption, SetOption, load
-from gateway.settings import HttpSettings, MqttSettings, Settings
+from gateway.settings import HttpSettings, MqttSettings, Settings, parse_listen
 
 if TYPE_CHECKING:
     from gateway.app import App
+    from gateway.tls.server import ServerTls
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,8 @@ async def _facts(app: "App", *, lan: bool) -> BannerFacts:
         version=__version__,
         gateway_id=settings.gateway.id,
         faces=faces,
-        access={"http": settings.http.effective_access, "mqtt_listener": settings.mqtt.effective_access},
+        standing=_standing(app),
+        curl_options=_curl_options(app),
         device_url=(devices or f"http://{settings.http.listen}").replace("//0.0.0.0", "//127.0.0.1"),
         model=f"{model.identity.name}: {', '.join(model.labels[:LABELS_SHOWN])}"
         f"{', ...' if len(model.labels) > LABELS_SHOWN else ''} ({model.identity.runtime}, "
@@ -120,6 +122,31 @@ async def _facts(app: "App", *, lan: bool) -> BannerFacts:
         example_picture=_example(),
         lan=lan,
     )
+
+
+def _standing(app: "App") -> dict[str, Standing]:
+    http, mqtt = app.settings.http, app.settings.mqtt
+
+    def standing(section: HttpSettings | MqttSettings, tls: "ServerTls | None", interface: str) -> Standing:
+        return Standing(
+            access=section.effective_access,
+            tls="" if tls is None else tls.describe(),
+            networks=tuple(str(network) for network in section.allowed_networks),
+            interface=interface,
+            is_loopback=bool(section.listen) and parse_listen(section.listen).is_loopback,
+        )
+
+    return {
+        "http": standing(http, app.tls.http, http.interface),
+        "mqtt_listener": standing(mqtt, app.tls.mqtt, mqtt.listen_interface),
+    }
+
+
+def _curl_options(app: "App") -> str:
+    if app.tls.http is None:
+        return ""
+    trusted = app.tls.http.trusted_file
+    return f"--cacert {trusted} " if trusted is not None else ""
 
 
 def _example() -> str:

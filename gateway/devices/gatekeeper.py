@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.devices.book import FILE_NAME, BookedDevice, read_book
+from gateway.devices.book import FILE_NAME, Book, read_book
 from gateway.devices.secret import KeptSecret, kept_password, kept_token
 from gateway.devices.throttle import Throttle
 from gateway.errors import NotAuthenticated, OperatorError, TooManyFailures
@@ -37,7 +37,7 @@ class Gatekeeper:
         self._data_dir = data_dir
         self._clock = clock
         self._meter = meter
-        self._book: Mapping[str, BookedDevice] = {}
+        self._book = Book()
         self._by_token: Mapping[bytes, str] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._looked_s = float("-inf")
@@ -49,9 +49,15 @@ class Gatekeeper:
         self._nobody = kept_password(secrets.token_hex())
 
     def is_known(self, device_id: str) -> bool:
-        """Tell whether the device is in the book."""
+        """Tell whether the device is in the book, and its id enough."""
         self._look()
-        return device_id in self._book
+        device = self._book.devices.get(device_id)
+        return device is not None and not device.by_certificate
+
+    def is_revoked(self, device_id: str) -> bool:
+        """Tell whether the device was revoked, and not added again since."""
+        self._look()
+        return device_id in self._book.revoked
 
     def recognise(self, secret: str) -> str | None:
         """Return whose token this is, or None."""
@@ -84,7 +90,7 @@ class Gatekeeper:
         return device_id
 
     async def _has_password(self, device_id: str, secret: str) -> bool:
-        device = self._book.get(device_id)
+        device = self._book.devices.get(device_id)
         kept = device.secret if device is not None else None
         if kept is None or not kept.is_slow:
             # Not known, or with a token that this is not: as slow as if it had a password.
@@ -125,12 +131,12 @@ class Gatekeeper:
         self._stamp, self._book = stamp, book
         self._by_token = {
             one.secret.digest: one.device_id
-            for one in book.values()
+            for one in book.devices.values()
             if one.secret is not None and not one.secret.is_slow
         }
-        known = {one.secret for one in book.values() if one.secret is not None}
+        known = {one.secret for one in book.devices.values() if one.secret is not None}
         self._proven = {name: kept for name, kept in self._proven.items() if kept in known}
-        log.info("device_book_read", devices=len(book))
+        log.info("device_book_read", devices=len(book.devices))
 
     def _stamp_of_file(self) -> tuple[int, int, int] | None:
         try:

@@ -33,6 +33,7 @@ from gateway.settings.sections import (
     PulledCameraSettings,
     Section,
     Settings,
+    TlsSettings,
     UrlFetchSettings,
 )
 
@@ -65,6 +66,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "SettingsInvalid",
+    "TlsSettings",
     "UrlFetchSettings",
     "describe",
     "load_settings",

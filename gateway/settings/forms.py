@@ -22,6 +22,7 @@ _REGISTRATION_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
 _BRACKETED = re.compile(r"\[(?P<host>[^\]]*)\]:(?P<port>\d+)")
 _HOST_PORT = re.compile(r"(?P<host>[^:\[\]/\s@]*):(?P<port>\d+)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_INTERFACE = re.compile(r"[^/\s:]{1,15}")
 _PROXY = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^:@/\s]+)(?::(?P<password>[^/\s]*))?@)?(?P<address>[^/\s@]+)/?"
 )
@@ -124,6 +125,25 @@ def _is_host(host: str, *, bracketed: bool) -> bool:
         return ip_address(host.partition("%")[0]).version == 6
     except ValueError:
         return False
+
+
+def check_host_name(text: str) -> str:
+    """Accept a host's name or address, without a port."""
+    try:
+        ip_address(text)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(text):
+            raise invalid(
+                f"{text!a} is no host name or address", 'Write it without a port: "gw.example", "10.0.0.5".'
+            ) from None
+    return text
+
+
+def check_interface(text: str) -> str:
+    """Accept the name of a network interface (Linux: 15 characters), or nothing."""
+    if text and _INTERFACE.fullmatch(text) is None:
+        raise invalid("is no network interface", 'Write it as `ip link` shows it, for example "eth1".')
+    return text
 
 
 def check_gateway_id(text: str) -> str:

@@ -14,6 +14,7 @@ from gateway.settings.forms import (
     check_field_path,
     check_field_path_or_none,
     check_gateway_id,
+    check_interface,
     check_level,
     check_topic_pattern,
 )
@@ -28,6 +29,7 @@ from gateway.settings.section import (
     Section,
     effective_access,
 )
+from gateway.settings.tls_section import CLIENT_CERTIFICATES_TEXT, INTERFACE_TEXT, TLS_TEXT, ClientCertificates
 
 Topics = tuple[Annotated[str, AfterValidator(check_topic_pattern)], ...]
 FieldPath = Annotated[str, AfterValidator(check_field_path)]
@@ -90,8 +92,16 @@ class MqttSettings(Section):
         description="Who may log in at the listener, as mosquitto_passwd writes it (one username:$7$... a line). The "
         "username is the device id: a device may then use its own topics only. Unset: mqtt.access decides.",
     )
+    listen_interface: Annotated[str, AfterValidator(check_interface)] = Field(
+        default="", description=f"At the listener. {INTERFACE_TEXT}"
+    )
+    listen_tls: bool = Field(default=False, description=f"At the listener. {TLS_TEXT} Port 8883 is usual.")
+    listen_client_certificates: ClientCertificates = Field(
+        default="off", description=f"At the listener. {CLIENT_CERTIFICATES_TEXT}"
+    )
     listen_certificate_file: Path | None = Field(
-        default=None, description="The listener's certificate chain, PEM: devices then speak TLS. Port 8883 is usual."
+        default=None,
+        description="A certificate chain of the listener's own, PEM, instead of that of [tls]; it turns TLS on.",
     )
     listen_key_file: Path | None = Field(
         default=None, description="Its private key, PEM, not encrypted; readable by the gateway's user only."
@@ -186,6 +196,11 @@ class MqttSettings(Section):
     )
     topics: MqttTopicsSettings = MqttTopicsSettings()
     chunks: MqttChunksSettings = MqttChunksSettings()
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether devices speak TLS at the listener."""
+        return self.listen_tls or self.listen_certificate_file is not None
 
     @property
     def effective_access(self) -> EffectiveAccess:

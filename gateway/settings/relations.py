@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 
-from gateway.settings import ble_relations, camera_relations, cloud_relations, mqtt_relations
+from gateway.settings import ble_relations, camera_relations, cloud_relations, mqtt_relations, tls_relations
 from gateway.settings.forms import parse_listen
 from gateway.settings.given import Given, Layer
 from gateway.settings.keys import Key, is_secret, leaves
@@ -208,11 +208,13 @@ _KEYS_WITH_CERTIFICATES: tuple[tuple[Key, Key], ...] = (
     (("cloud", "provisioning", "certificate_key_file"), ("cloud", "provisioning", "certificate_file")),
     (("mqtt", "key_file"), ("mqtt", "certificate_file")),
     (("mqtt", "listen_key_file"), ("mqtt", "listen_certificate_file")),
+    (("tls", "key_file"), ("tls", "certificate_file")),
 )
 _CERTIFICATES: tuple[Key, ...] = (
     ("cloud", "ca_file"),
     ("cloud", "edge", "ca_file"),
     ("mqtt", "ca_file"),
+    ("tls", "client_ca_file"),
     *(certificate for _, certificate in _KEYS_WITH_CERTIFICATES),
 )
 
@@ -222,7 +224,8 @@ _MEMORY_KEYS: tuple[Key, ...] = (
     ("model", "workers"),
     ("http", "connections_max"),
     ("http", "enabled"),
-    *_mqtt("connections_max", "sessions_max", "listen", "listen_certificate_file", "url"),
+    ("http", "tls"),
+    *_mqtt("connections_max", "sessions_max", "listen", "listen_tls", "listen_certificate_file", "url"),
     ("mqtt", "chunks", "partial_bytes_max"),
     ("ble", "connections_max"),
     ("ble", "image_bytes_max"),
@@ -240,6 +243,9 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
     ),
     ((("gateway", "data_dir"),), _data_dir),
     ((("http", "alias"),), _aliases),
+    ((("tls", "certificate_file"), ("tls", "key_file")), tls_relations.pair),
+    ((("http", "client_certificates"), ("http", "tls")), tls_relations.http),
+    (_mqtt("listen_client_certificates", "listen_tls", "listen_certificate_file"), tls_relations.mqtt),
     (_MEMORY_KEYS, _memory),
     (_cloud("backoff_initial_s", "backoff_max_s"), _backoff),
     (_cloud("batch_bytes_max", "drain_batch_bytes_max"), _batches),

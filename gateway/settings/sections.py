@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from gateway.settings.ble_sections import BleDeviceSettings, BleSettings
 from gateway.settings.camera_sections import CameraPullSettings, PulledCameraSettings
 from gateway.settings.cloud_sections import CloudEdgeSettings, CloudProvisioningSettings, CloudSettings
-from gateway.settings.forms import check_gateway_id
+from gateway.settings.forms import check_gateway_id, check_interface
 from gateway.settings.http_alias import HttpAliasSettings
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.outbox_sections import OutboxSettings
@@ -30,6 +30,13 @@ from gateway.settings.section import (
     Network,
     Section,
     effective_access,
+)
+from gateway.settings.tls_section import (
+    CLIENT_CERTIFICATES_TEXT,
+    INTERFACE_TEXT,
+    TLS_TEXT,
+    ClientCertificates,
+    TlsSettings,
 )
 
 __all__ = [
@@ -48,6 +55,7 @@ __all__ = [
     "OutboxSettings",
     "PulledCameraSettings",
     "Section",
+    "TlsSettings",
 ]
 
 # Where the sites' own devices are: loopback, RFC 1918, RFC 3927 and their IPv6 likes (RFC 4193, RFC 4291).
@@ -211,6 +219,9 @@ class HttpSettings(Section):
         default=(),
         description='Clients that are served, for example ["127.0.0.0/8", "192.168.0.0/16"]. Empty: all that reach it.',
     )
+    interface: Annotated[str, AfterValidator(check_interface)] = Field(default="", description=INTERFACE_TEXT)
+    tls: bool = Field(default=False, description=TLS_TEXT)
+    client_certificates: ClientCertificates = Field(default="off", description=CLIENT_CERTIFICATES_TEXT)
     header_timeout_s: float = Field(
         default=10,
         gt=0,
@@ -294,6 +305,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     limits: LimitsSettings = LimitsSettings()
     model: ModelSettings = ModelSettings()
+    tls: TlsSettings = TlsSettings()
     http: HttpSettings = HttpSettings()
     mqtt: MqttSettings = MqttSettings()
     ble: BleSettings = BleSettings()

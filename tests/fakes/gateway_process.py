@@ -84,7 +84,7 @@ class GatewayProcess:
             assert time.monotonic() < deadline, "no banner in time"
         self.banner = "".join(lines)
         assert "Ctrl-C" in self.banner, f"the gateway did not start:\n{self.banner}{self.log_file.read_text()[-3000:]}"
-        urls = re.findall(r"http://127\.0\.0\.1:\d+", self.banner)
+        urls = re.findall(r"https?://127\.0\.0\.1:\d+", self.banner)
         self.http = urls[0]
         self.admin = urls[1] if len(urls) > 1 else ""
         listener = re.search(r"mqtts?://127\.0\.0\.1:\d+", self.banner)

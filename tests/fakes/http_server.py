@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from adapters.http.adapter import HttpAdapter, create_http_adapter
+from gateway.ports import TlsSource
 from gateway.settings import HttpSettings, LimitsSettings
 from tests.fakes.intake import FakeIntake, FakeReadiness, RecordingMeter
 
@@ -57,7 +58,11 @@ class Serving:
 
 @contextmanager
 def serving_http(
-    *, settings: HttpSettings | None = None, limits: LimitsSettings | None = None, intake: FakeIntake | None = None
+    *,
+    settings: HttpSettings | None = None,
+    limits: LimitsSettings | None = None,
+    intake: FakeIntake | None = None,
+    tls: TlsSource | None = None,
 ) -> Iterator[Serving]:
     """Serve on a free port of 127.0.0.1 until the block ends."""
     chosen = settings or HttpSettings()
@@ -76,6 +81,7 @@ def serving_http(
         version="1.2.3",
         model_name="fruit",
         labels=("ripe", "unripe"),
+        tls=tls,
     )
     thread = LoopThread()
     serving = Serving(adapter=adapter, intake=fake, readiness=readiness, meter=meter, thread=thread)

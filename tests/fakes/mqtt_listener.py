@@ -10,7 +10,8 @@ from adapters.mqtt.listener import MqttListener, create_mqtt_listener
 from adapters.mqtt.listener_credentials import Credentials
 from adapters.mqtt.listener_status import ClientStatus
 from gateway.clock import SystemClock
-from gateway.settings import LimitsSettings, MqttSettings
+from gateway.settings import LimitsSettings, MqttSettings, Settings
+from gateway.tls.listeners import listeners_tls
 from tests.fakes.ingest import FakeIngest
 from tests.fakes.intake import RecordingMeter
 
@@ -51,8 +52,9 @@ async def listening(
     statuses: list[ClientStatus] = []
     ingest = ingest or FakeIngest()
     meter = RecordingMeter()
+    chosen = MqttSettings(**({"listen": "127.0.0.1:0"} | settings))
     listener = create_mqtt_listener(
-        settings=MqttSettings(**({"listen": "127.0.0.1:0"} | settings)),
+        settings=chosen,
         limits=LimitsSettings(**(limits or {})),
         ingest=ingest,
         meter=meter,
@@ -60,6 +62,7 @@ async def listening(
         credentials=credentials,
         data_dir=data_dir,
         on_status=statuses.append,
+        tls=listeners_tls(Settings(mqtt=chosen), SystemClock()).mqtt,
     )
     await listener.start()
     try:

@@ -7,6 +7,7 @@ each time. Times are UTC.
 
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,23 +63,24 @@ class CertificateAuthority:
         common_name: str,
         for_server: bool,
         not_before: datetime | None = None,
+        not_after: datetime | None = None,
+        names: Sequence[x509.GeneralName] = (),
     ) -> CertificateFiles:
-        """Write and return a certificate and its key."""
+        """Write and return a certificate and its key; without a common name ``names`` are all that it has."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if for_server else ExtendedKeyUsageOID.CLIENT_AUTH
         now = datetime.now(UTC)
         builder = (
             _builder(common_name, self._certificate.subject, key.public_key())
             .not_valid_before(not_before or now - _CLOCK_SKEW)
-            .not_valid_after(now + timedelta(days=_VALID_DAYS))
+            .not_valid_after(not_after or now + timedelta(days=_VALID_DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
-        if for_server:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName(_alternative_names(common_name)), critical=False
-            )
+        alternative = [*(_alternative_names(common_name) if for_server else ()), *names]
+        if alternative:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
         return self._write(file_name, builder.sign(self._key, hashes.SHA256()), key)
 
     def _create(self) -> None:
@@ -126,7 +128,7 @@ _CA_KEY_USAGE = x509.KeyUsage(
 
 
 def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
 
 
 def _builder(common_name: str, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -53,7 +53,7 @@ def test_a_file_below_the_current_folder_is_named_as_typed_there(cwd: Path) -> N
         ("[http]\ndata_dir = 1", "http.data_dir", "Did you mean data_dir under [gateway]?"),
         ("listen = 1", "listen", "Did you mean listen under [http]?"),
         ("[htttp]\nlisten = 1", "htttp", "Did you mean http?"),
-        ("[http.tls]\nx = 1", "http.tls", "The keys of [http] are: enabled, listen"),
+        ("[http.ssl]\nx = 1", "http.ssl", "The keys of [http] are: enabled, listen"),
         ("[zigbee]\nhost = 1", "zigbee", "The tables are: [gateway], [limits]"),
         ("[cloud.nowhere.at.all]\nx = 1", "cloud.nowhere", "The keys of [cloud] are: connection_string"),
     ],

@@ -1,18 +1,22 @@
 """TLS in front of a device's link: asyncio's, with a small buffer, a count of those that have not finished their
-handshake, and a word about those that fail.
+handshake, a word about those that fail, and the certificate that is good when the connection comes.
 
 asyncio keeps a buffer of 256 KiB for each connection, 140 MiB for the 512 that are allowed, and tells a protocol of a
 connection only after its handshake, so that sockets that never begin one would not be counted.
 """
 
 import asyncio
-import ssl
 from asyncio import sslproto
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from gateway.ports import TlsSource
+
 # Two records of TLS (RFC 8446 section 5.1): measured, a connection then costs 45 KiB instead of 272.
 TLS_READ_BYTES = 32 * 1024
+
+# RFC 8446 section 5.1: the type of the record that begins every connection.
+TLS_HANDSHAKE = 0x16
 
 OnEnd = Callable[[str, str, str], None]
 
@@ -26,22 +30,45 @@ class Link(Protocol):
 
 
 class TlsDoor:
-    """Makes the protocols of one listener, at most ``connections_max`` at a time. ``on_end(reason, detail, peer)``."""
+    """Makes the protocols of one listener, at most ``connections_max`` at a time. ``on_end(reason, detail, peer)``.
+
+    With ``oldest_gives_way`` a newcomer beyond that ends the handshake that has taken longest, if there is one.
+    ``plain_answer`` is what a client is told that speaks the protocol without TLS.
+    """
 
     def __init__(
-        self, *, context: ssl.SSLContext, handshake_timeout_s: float, connections_max: int, on_end: OnEnd
+        self,
+        *,
+        source: TlsSource,
+        handshake_timeout_s: float,
+        connections_max: int,
+        on_end: OnEnd,
+        oldest_gives_way: bool = False,
+        plain_answer: bytes = b"",
     ) -> None:
-        self.context = context
+        self.source = source
         self.handshake_timeout_s = handshake_timeout_s
         self.on_end = on_end
-        self.connections: set[_DeviceTls] = set()
+        self.plain_answer = plain_answer
+        self.connections: dict[_DeviceTls, None] = {}  # in the order in which they came
         self._connections_max = connections_max
+        self._oldest_gives_way = oldest_gives_way
 
     def protocol(self, link: Link) -> asyncio.BaseProtocol:
         """Return what speaks TLS with a socket that was accepted, and plain bytes with ``link``."""
-        if len(self.connections) >= self._connections_max:
-            return _TurnedAway(self)
-        return _DeviceTls(self, link)
+        return _DeviceTls(self, link) if self.has_room() else _TurnedAway(self)
+
+    def has_room(self) -> bool:
+        """Tell whether one more may come, after making room if need be."""
+        return len(self.connections) < self._connections_max or self._make_room()
+
+    def _make_room(self) -> bool:
+        unfinished = (one for one in self.connections if not one.is_begun)
+        oldest = next(unfinished, None) if self._oldest_gives_way else None
+        if oldest is not None:
+            oldest.abort()
+            self.connections.pop(oldest, None)
+        return oldest is not None
 
     def abort(self) -> None:
         """Cut every connection, also those whose links have not begun."""
@@ -69,7 +96,7 @@ class _DeviceTls(sslproto.SSLProtocol):
         super().__init__(
             asyncio.get_running_loop(),
             cast("asyncio.Protocol", link),
-            door.context,
+            door.source.context(),
             None,  # type: ignore[arg-type]  # nobody waits for the handshake
             server_side=True,
             ssl_handshake_timeout=door.handshake_timeout_s,  # type: ignore[arg-type]  # seconds, not only whole ones
@@ -77,15 +104,35 @@ class _DeviceTls(sslproto.SSLProtocol):
         self._door = door
         self._link = link
         self._socket: asyncio.Transport | None = None
+        self._heard = False
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the handshake is finished."""
+        return self._link.is_begun
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if not self._door.has_room():  # asyncio makes the protocols of a burst before it connects the first
+            self._door.on_end("too_many_connections", "", _peer(transport))
+            transport.abort()
+            return
         self._socket = transport
-        self._door.connections.add(self)
+        self._door.connections[self] = None
         super().connection_made(transport)
 
+    def buffer_updated(self, nbytes: int) -> None:
+        if not self._heard and self._door.plain_answer and nbytes:
+            first = self.get_buffer(1)[0]
+            if first != TLS_HANDSHAKE and self._socket is not None:
+                self._socket.write(self._door.plain_answer)
+                self._socket.close()
+                return
+        self._heard = True
+        super().buffer_updated(nbytes)
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.connections.discard(self)
+        self._door.connections.pop(self, None)
         if not self._link.is_begun and self._socket is not None:
             detail = "closed before it was finished" if exc is None else str(exc)
             self._door.on_end("tls_handshake_failed", detail, _peer(self._socket))

@@ -1,0 +1,1 @@
+"""TLS of the listeners: whose certificate they show, which ones they believe, and the socket in between."""
