@@ -253,7 +253,10 @@ class Forwarder:
 
     async def _send_for_ever(self, session: CloudSession, tasks: asyncio.TaskGroup) -> None:
         while True:
-            await self._flight.room(1 if self._suspicion.is_cautious else self._settings.window)
+            window = self._settings.window
+            while len(self._flight) >= window and await self._dispatch.read_ahead(window):
+                pass
+            await self._flight.room(1 if self._suspicion.is_cautious else window)
             await self._marks.room()
             await asyncio.sleep(self._bucket.wait_s(self._clock.monotonic()))
             batch = await self._next_batch()

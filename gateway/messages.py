@@ -257,6 +257,36 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingEvent:
+    """What is told of a committed event that waits for the hub. ``result_json`` is the result as it is stored.
+
+    Times and numbers are as in Event.
+    """
+
+    epoch: str
+    sequence: int
+    item_id: str
+    device_id: str
+    transport: Transport
+    kind: Kind
+    received_at: datetime
+    captured_at: datetime | None
+    payload_sha256: str
+    id_reused: bool
+    result_json: str
+    priority: int = PRIORITY_DEFAULT
+    clock: ClockState = ClockState.UNSYNCED
+    received_after: datetime | None = None
+    received_before: datetime | None = None
+    base: int = 0
+
+    @property
+    def key(self) -> int:
+        """The event's number in the outbox."""
+        return self.base + self.sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedItem:
     """One event of a receipt. ``received_at`` is what the wall clock said, and stays; ``clock``: synced or unsynced."""
 

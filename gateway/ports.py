@@ -20,6 +20,7 @@ from gateway.messages import (
     Image,
     ModelIdentity,
     OutboxState,
+    PendingEvent,
     PendingSpan,
     Receipt,
     Refusal,
@@ -245,10 +246,10 @@ class PendingQueue(Protocol):
         after_sequence: int = 0,
         before_sequence: int | None = None,
         newest_first: bool = False,
-    ) -> tuple[Event, ...]:
+    ) -> tuple[PendingEvent, ...]:
         """Return up to ``limit`` pending events of a priority between two keys (neither included), in order."""
 
-    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[PendingEvent, ...]:
         """Return the pending events among these keys, oldest first."""
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:

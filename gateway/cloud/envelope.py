@@ -21,7 +21,8 @@ from functools import lru_cache
 from itertools import islice
 from urllib.parse import quote
 
-from gateway.messages import Classification, CloudMessage, Event, OutboxState, Tombstone
+from gateway.messages import CloudMessage, Kind, OutboxState, PendingEvent, Tombstone
+from gateway.result_text import told_classification
 
 SCHEMA = "gateway-bridge/1"
 SCHEMA_VERSION = "1"
@@ -56,14 +57,16 @@ class RoutingKeys:
 
     def agreed(self, other: "RoutingKeys") -> "RoutingKeys":
         """Return the keys on which both agree."""
-        if self == other:
+        if self is other:
             return self
-        return RoutingKeys(
-            self.kind if self.kind == other.kind else None,
-            self.device_id if self.device_id == other.device_id else None,
-            self.transport if self.transport == other.transport else None,
-            self.label if self.label == other.label else None,
-        )
+        kind = self.kind if self.kind == other.kind else None
+        device_id = self.device_id if self.device_id == other.device_id else None
+        transport = self.transport if self.transport == other.transport else None
+        label = self.label if self.label == other.label else None
+        # In a long message the first few events settle what differs: from there on this is the same object, for free.
+        if (kind, device_id, transport, label) == (self.kind, self.device_id, self.transport, self.label):
+            return self
+        return RoutingKeys(kind, device_id, transport, label)
 
     def properties(self) -> dict[str, str]:
         """Return application properties: names and values in IoT Hub's character set, others percent-encoded."""
@@ -112,34 +115,33 @@ class Header:
 
 def rfc3339(moment: datetime) -> str:
     """Return UTC with milliseconds and ``Z``. Assumes a timezone-aware time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def encode_event(event: Event) -> EncodedEvent:
+def encode_event(event: PendingEvent) -> EncodedEvent:
     """Return ``event`` as its item. Raises NotEncodable."""
     facts = {
         "sequence": event.sequence,
         "submission_id": event.item_id,
         "device_id": event.device_id,
-        "transport": event.transport.value,
-        "kind": event.kind.value,
+        "transport": event.transport,
+        "kind": event.kind,
         "received_at": rfc3339(event.received_at),
-        "clock": event.clock.value,
+        "clock": event.clock,
         **_bounds(event),
         "captured_at": None if event.captured_at is None else rfc3339(event.captured_at),
         "id_reused": event.id_reused,
         "payload_sha256": event.payload_sha256,
     }
     label: str | None = None
-    if isinstance(event.result, Classification):
-        label = event.result.top_label
-        item = _json(facts | _classification(event.result))
+    if event.kind is Kind.CLASSIFICATION:
+        told, label = _told(event.result_json)
     else:
         # The reading's text is a JSON object already: it goes out as the device wrote it.
-        item = _json(facts)[:-1] + b',"values":' + _bytes(event.result.values_json) + b"}"
-    return EncodedEvent(
-        event.key, item, _routing_keys(event.kind.value, event.device_id, event.transport.value, label), event.epoch
-    )
+        told = f'"values":{event.result_json}'
+    item = _json(facts)[:-1] + b"," + _bytes(told) + b"}"
+    keys = _routing_keys(event.kind, event.device_id, event.transport, label)
+    return EncodedEvent(event.key, item, keys, event.epoch)
 
 
 def count_that_fits(
@@ -205,6 +207,13 @@ def _properties_bytes(properties: Mapping[str, str]) -> int:
 
 
 def _head(header: Header, tombstones: Sequence[Tombstone]) -> bytes:
+    told = _json([_tombstone(tombstone) for tombstone in tombstones]) if tombstones else b"[]"
+    return _opening(header) + b',"tombstones":' + told + b',"items":['
+
+
+# Asked for to see what fits and again to build: the same for every message of a page that was read.
+@lru_cache(maxsize=2)
+def _opening(header: Header) -> bytes:
     epoch = header.state.epoch
     predecessor = None
     if epoch.predecessor is not None:
@@ -215,9 +224,8 @@ def _head(header: Header, tombstones: Sequence[Tombstone]) -> bytes:
         "epoch": epoch.epoch,
         "predecessor": predecessor,
         "sequence_high": header.state.sequence_high,
-        "tombstones": [_tombstone(tombstone) for tombstone in tombstones],
     }
-    return _json(head)[:-1] + b',"items":['
+    return _json(head)[:-1]
 
 
 def _tombstone(tombstone: Tombstone) -> dict[str, object]:
@@ -234,7 +242,7 @@ def _tombstone(tombstone: Tombstone) -> dict[str, object]:
     return fields
 
 
-def _bounds(event: Event) -> dict[str, list[str | None]]:
+def _bounds(event: PendingEvent) -> dict[str, list[str | None]]:
     """Return between which times an event of unknown time came in, where its neighbours tell."""
     bounds = (event.received_after, event.received_before)
     if bounds == (None, None):
@@ -242,22 +250,11 @@ def _bounds(event: Event) -> dict[str, list[str | None]]:
     return {"received_between": [None if bound is None else rfc3339(bound) for bound in bounds]}
 
 
-def _classification(result: Classification) -> dict[str, object]:
-    return {
-        "model": {
-            "name": result.model.name,
-            "sha256": result.model.model_sha256,
-            "labels_sha256": result.model.labels_sha256,
-            "runtime": result.model.runtime,
-        },
-        "predictions": [{"label": p.label, "probability": p.probability} for p in result.predictions],
-        "image": {"format": result.image_format, "width": result.image_width, "height": result.image_height},
-        "timings": {
-            "decode_ms": round(result.decode_ms, 3),
-            "preprocess_ms": round(result.preprocess_ms, 3),
-            "inference_ms": round(result.inference_ms, 3),
-        },
-    }
+def _told(result_json: str) -> tuple[str, str | None]:
+    try:
+        return told_classification(result_json)
+    except ValueError as error:
+        raise NotEncodable(str(error)) from error
 
 
 def _message_id(header: Header, tombstones: Sequence[Tombstone], events: Sequence[EncodedEvent]) -> str:
@@ -271,9 +268,13 @@ def _message_id(header: Header, tombstones: Sequence[Tombstone], events: Sequenc
     return hashlib.sha256(_json(batch)).hexdigest()[:_MESSAGE_ID_BYTES]
 
 
+# Made once: json.dumps with options makes a new encoder for each call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def _json(value: object) -> bytes:
     try:
-        return _bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        return _bytes(_ENCODER.encode(value))
     except ValueError as error:
         raise NotEncodable(str(error)) from error
 

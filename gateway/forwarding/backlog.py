@@ -10,6 +10,7 @@ suspected, and suspicion is to end soon.
 
 Limits: what is held in memory is what was asked for and at most one page more,
 for each lane that had its turn: 20 at most, where all ten priorities are used.
+While a window is full that is asked for which the next one needs (dispatch.py).
 """
 
 import math
@@ -26,7 +27,7 @@ from gateway.cloud.envelope import (
 )
 from gateway.forwarding.batch import Batch
 from gateway.forwarding.lanes import DrainOrder, Lane, LaneKey, Turns
-from gateway.messages import Event, Tombstone
+from gateway.messages import PendingEvent, Tombstone
 from gateway.ports import Clock, PendingQueue
 
 PAGE_EVENTS = 128
@@ -79,6 +80,11 @@ class Backlog:
     def exhausted(self) -> bool:
         """Return whether everything that the outbox holds was read."""
         return not self._stale and not self._to_recall and all(lane.exhausted for lane in self._lanes.values())
+
+    @property
+    def lanes_bytes(self) -> int:
+        """Return the size of what waits in lanes."""
+        return sum(lane.waiting_bytes for lane in self._lanes.values())
 
     def in_order(self) -> Iterator[int]:
         """Yield the sequences that wait, those whose turn it is first."""
@@ -156,6 +162,17 @@ class Backlog:
         self.waiting.update((event.sequence, event) for event in batch.events)
         self._returned = dict.fromkeys(batch.sequences) | self._returned
         self.tombstones = {tombstone.tombstone_id: tombstone for tombstone in batch.tombstones} | self.tombstones
+
+    async def read_ahead(self, bytes_wanted: int) -> bool:
+        """Read one more page if less than ``bytes_wanted`` waits. Return whether there was one to read.
+
+        What asks for more than a page is left to :meth:`fill`. Raises Unavailable as that does.
+        """
+        lane = None if self._stale or self._to_recall else self._to_read(bytes_wanted, ())
+        if lane is None:
+            return False
+        await self._read_page(lane)
+        return True
 
     async def fill(self, bytes_wanted: int, *, without: Collection[int]) -> None:
         """Return when events of ``bytes_wanted`` wait, not counting the sequences in ``without``, or all were read.
@@ -282,7 +299,7 @@ class Backlog:
     def _may_claim(self, sequence: int) -> bool:
         return sequence not in self._claimed and sequence not in self._released_while_reading
 
-    def _claim(self, event: Event) -> EncodedEvent | None:
+    def _claim(self, event: PendingEvent) -> EncodedEvent | None:
         """Claim a row and let it wait; None where it can't be sent."""
         self._claimed.add(event.key)
         try:

@@ -9,10 +9,10 @@ forwarding/lanes.py. While the link is suspicious of some events,
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway.cloud.envelope import EncodedEvent, build_message, count_that_fits, message_bytes
-from gateway.errors import CloudError
+from gateway.errors import CloudError, Unavailable
 from gateway.forwarding.backlog import TOMBSTONES_PER_MESSAGE_MAX, Backlog
 from gateway.forwarding.batch import Batch
 from gateway.forwarding.suspicion import Suspicion
@@ -22,6 +22,8 @@ from gateway.settings import CloudSettings
 
 # While a batch fills, the outbox is read at most so often, not at each commit.
 GLANCE_S = 0.1
+# A window of 24 KB messages; enough that acknowledgements that come in a burst find their successors encoded.
+READ_AHEAD_BYTES_MAX = 384 * 1024
 
 
 class FreshSessionWanted(CloudError):
@@ -79,6 +81,17 @@ class Dispatch:
             if batch is not None:
                 return batch
 
+    async def read_ahead(self, messages: int) -> bool:
+        """Read towards so many messages of a backlog, a page at most. Return whether more may be read.
+
+        For when nothing can be sent anyway: what is read and encoded then need not be when an acknowledgement comes.
+        """
+        if self.drain_began_s is None or self._suspicion.is_cautious:
+            return False
+        with contextlib.suppress(Unavailable):  # next_batch meets it again, and says so
+            return await self._backlog.read_ahead(min(messages * self._drain_bytes_max, READ_AHEAD_BYTES_MAX))
+        return False
+
     async def _cautious(self, *, is_session_fresh: bool) -> Batch | None:
         backlog, suspicion = self._backlog, self._suspicion
         group = suspicion.next_group(backlog.in_order())
@@ -100,6 +113,8 @@ class Dispatch:
         if self._backlog.is_empty:
             await self._wait_for_work()
             return None
+        if self._backlog.lanes_bytes > self._bytes_max:
+            return await self._drain()  # their items alone are more than fits: no need to look closer
         events, tombstones = self._choose(self._bytes_max)
         if len(events) < len(self._backlog.waiting):
             return await self._drain()
@@ -136,10 +151,18 @@ class Dispatch:
         tombstones = self._fitting_tombstones(bytes_max)
         if tombstones and self._tombstones_apart:
             return (), tombstones
-        events = [backlog.waiting[sequence] for sequence in self._suspicion.next_group(backlog.in_order())]
+        events = [backlog.waiting[sequence] for sequence in self._suspicion.next_group(self._within(bytes_max))]
         if tombstones and events and self._size(events[:1], tombstones) > bytes_max:
             return (), tombstones
         return self._fitting(events, tombstones, bytes_max), tombstones
+
+    def _within(self, bytes_max: int) -> Iterator[int]:
+        """Yield what waits, in order, until it is more than fits."""
+        for sequence in self._backlog.in_order():
+            yield sequence
+            bytes_max -= len(self._backlog.waiting[sequence].item)
+            if bytes_max < 0:
+                return
 
     def _fitting(
         self, events: Sequence[EncodedEvent], tombstones: Sequence[Tombstone], bytes_max: int

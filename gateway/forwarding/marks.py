@@ -1,7 +1,8 @@
 """Writes down in the outbox what the cloud has answered.
 
-Marks are grouped: while one is being synced the next acknowledgements gather,
-so a drain costs one sync for many messages. A failing disk (or a crowded
+Marks are grouped: acknowledgements gather for GATHER_S and while the marks
+before them are being synced, so a drain costs one sync for many messages. What
+gathered is written too when the forwarder is stopped. A failing disk (or a crowded
 writer) leaves the marks here to be tried again; the rows stay claimed meanwhile, so that nothing is sent
 twice for it. After a crash an unmarked row is sent again and the cloud dedupes.
 
@@ -9,6 +10,7 @@ Limit: at UNMARKED_MAX waiting marks the forwarder sends nothing more.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Mapping
 
@@ -26,6 +28,11 @@ UNMARKED_MAX = 10_000
 # A full disk is freed by people or by pruning: looking twice a minute is enough.
 MARK_RETRY_INITIAL_S = 0.5
 MARK_RETRY_MAX_S = 30.0
+# On a line acknowledgements come one by one, hundreds a second: a sync for each wears the card and delays the devices'
+# commits. Killed within this time the gateway sends some messages again, as it would those still on their way.
+GATHER_S = 0.05
+# Of the time that a stop has; on a disk that answers a mark takes milliseconds.
+LAST_MARKS_TIMEOUT_S = 1.0
 
 
 class Marks:
@@ -67,10 +74,17 @@ class Marks:
             await self._written.wait()
 
     async def run(self) -> None:
-        """Write marks for ever. Raises what the outbox raises, except Unavailable, which is waited out."""
+        """Write marks until cancelled, then the last. Raises what the outbox raises, but waits Unavailable out."""
+        try:
+            await self._write_for_ever()
+        finally:
+            await self._write_last()
+
+    async def _write_for_ever(self) -> None:
         backoff = Backoff(initial_s=MARK_RETRY_INITIAL_S, max_s=MARK_RETRY_MAX_S)
         while True:
             await self._due.wait()
+            await asyncio.sleep(GATHER_S)
             self._due.clear()
             try:
                 await self._write_delivered()
@@ -81,6 +95,11 @@ class Marks:
                 backoff = backoff.failed()
                 log.warning("cloud_marks_wait", waiting=len(self._sequences) + len(self._dead), detail=error.detail)
                 await asyncio.sleep(backoff.wait_s(self._rng.random()))
+
+    async def _write_last(self) -> None:
+        with contextlib.suppress(Unavailable, TimeoutError):  # then these are sent again
+            async with asyncio.timeout(LAST_MARKS_TIMEOUT_S):
+                await self._write_delivered()
 
     async def _write_delivered(self) -> None:
         if not self._sequences and not self._tombstone_ids:

@@ -28,10 +28,11 @@ from gateway.outbox.ledger import load_epochs, load_ledger
 from gateway.outbox.opening import open_store
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
-from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row, result_text
+from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row
 from gateway.outbox.schema import check_version, load_migrations
 from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.printable import printable_json
+from gateway.result_text import result_text
 from gateway.settings import OutboxSettings
 from gateway.timekeeping.boots import BootBook
 

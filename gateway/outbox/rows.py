@@ -1,8 +1,6 @@
 """Between values and rows: what an event looks like in a table, and back. Pure.
 
-A reading's ``result`` is the device's own JSON, unchanged. A classification's is
-a JSON object with ``predictions``, ``model``, ``image`` and ``timings_ms``.
-Times are ISO 8601 in UTC with microseconds: text order is time order.
+A result is kept as text (result_text.py). Times are ISO 8601 in UTC with microseconds: text order is time order.
 """
 
 import json
@@ -19,22 +17,21 @@ from gateway.messages import (
     EventDraft,
     EventState,
     Kind,
-    ModelIdentity,
+    PendingEvent,
     PendingSpan,
-    Prediction,
     Reading,
     Receipt,
-    Result,
     Tombstone,
     Transport,
     item_id,
 )
 from gateway.outbox.epochs import EpochBook
+from gateway.result_text import result_from_text, result_text
 from gateway.timekeeping.boots import BootBook, ReceivedTime
 
 Row = tuple[Any, ...]
 
-# What event_from_row reads, in its order.
+# What event_from_row and pending_from_row read, in their order.
 EVENT_COLUMNS = (
     "sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at, "
     "payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority"
@@ -47,51 +44,6 @@ def time_text(moment: datetime) -> str:
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="microseconds")
-
-
-def result_text(result: Result) -> str:
-    """Return the JSON text of a result."""
-    if isinstance(result, Reading):
-        return result.values_json
-    fields = {
-        "predictions": [{"label": p.label, "probability": p.probability} for p in result.predictions],
-        "model": {
-            "name": result.model.name,
-            "sha256": result.model.model_sha256,
-            "labels_sha256": result.model.labels_sha256,
-            "runtime": result.model.runtime,
-        },
-        "image": {"format": result.image_format, "width": result.image_width, "height": result.image_height},
-        "timings_ms": {
-            "decode": result.decode_ms,
-            "preprocess": result.preprocess_ms,
-            "inference": result.inference_ms,
-        },
-    }
-    return json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def result_from_text(kind: str, text: str) -> Result:
-    """Return the value that :func:`result_text` wrote."""
-    if kind == Kind.READING:
-        return Reading(values_json=text)
-    fields = json.loads(text)
-    model, image, timings = fields["model"], fields["image"], fields["timings_ms"]
-    return Classification(
-        predictions=tuple(Prediction(label=p["label"], probability=p["probability"]) for p in fields["predictions"]),
-        model=ModelIdentity(
-            name=model["name"],
-            model_sha256=model["sha256"],
-            labels_sha256=model["labels_sha256"],
-            runtime=model["runtime"],
-        ),
-        image_format=image["format"],
-        image_width=image["width"],
-        image_height=image["height"],
-        decode_ms=timings["decode"],
-        preprocess_ms=timings["preprocess"],
-        inference_ms=timings["inference"],
-    )
 
 
 def row_from_draft(draft: EventDraft) -> Row:
@@ -127,7 +79,7 @@ def received_from_row(received_at: str, moment: Row, book: BootBook) -> Received
 
 
 def event_from_row(epochs: EpochBook, row: Row, book: BootBook) -> Event:
-    """Return the event of a row of EVENT_COLUMNS (``select_pending``, ``find_item``), its time as ``book`` knows it."""
+    """Return the event of a row of EVENT_COLUMNS (``find_item``), its time as ``book`` knows it."""
     received = received_from_row(row[7], row[14:17], book)
     epoch = epochs.of(row[0])
     return Event(
@@ -147,6 +99,30 @@ def event_from_row(epochs: EpochBook, row: Row, book: BootBook) -> Event:
         id_reused=bool(row[11]),
         result=result_from_text(row[5], row[12]),
         dead_reason=row[13],
+        priority=row[17],
+        clock=received.clock,
+        received_after=received.after,
+        received_before=received.before,
+    )
+
+
+def pending_from_row(epochs: EpochBook, row: Row, book: BootBook) -> PendingEvent:
+    """Return what is to be sent of a row of EVENT_COLUMNS (``select_pending``), its time as ``book`` knows it now."""
+    received = received_from_row(row[7], row[14:17], book)
+    epoch = epochs.of(row[0])
+    return PendingEvent(
+        epoch=epoch.epoch,
+        base=epoch.base,
+        sequence=row[0] - epoch.base,
+        item_id=item_id(row[1], row[2]),
+        device_id=row[3],
+        transport=Transport(row[4]),
+        kind=Kind(row[5]),
+        received_at=received.at,
+        captured_at=None if row[8] is None else datetime.fromisoformat(row[8]),
+        payload_sha256=row[9],
+        id_reused=bool(row[11]),
+        result_json=row[12],
         priority=row[17],
         clock=received.clock,
         received_after=received.after,

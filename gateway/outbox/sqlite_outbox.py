@@ -24,6 +24,7 @@ from gateway.messages import (
     EventDraft,
     EventState,
     OutboxState,
+    PendingEvent,
     PendingSpan,
     Receipt,
     Refusal,
@@ -50,6 +51,7 @@ from gateway.outbox.rows import (
     array_item,
     command_from_row,
     event_from_row,
+    pending_from_row,
     receipt_from_rows,
     received_from_row,
     rows_with_payload,
@@ -198,7 +200,7 @@ class SqliteOutbox:
         after_sequence: int = 0,
         before_sequence: int | None = None,
         newest_first: bool = False,
-    ) -> tuple[Event, ...]:
+    ) -> tuple[PendingEvent, ...]:
         """Return a page of the pending events of one priority."""
         queries = self._queries
         before = SEQUENCE_END if before_sequence is None else before_sequence
@@ -208,7 +210,7 @@ class SqliteOutbox:
             self._events,
         )
 
-    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[PendingEvent, ...]:
         """Return those that are pending, oldest first."""
         wanted = json.dumps(list(sequences))
         return await self._reader.rows(self._queries.select_pending_among, (wanted,), self._events)
@@ -329,8 +331,8 @@ class SqliteOutbox:
         """Return whether this payload was being worked on at two crashes or more."""
         return self._crashes.get(payload_sha256, 0) >= POISON_CRASHES
 
-    def _events(self, rows: list[Row]) -> tuple[Event, ...]:
-        return tuple(event_from_row(self._epochs, row, self._store.book) for row in rows)
+    def _events(self, rows: list[Row]) -> tuple[PendingEvent, ...]:
+        return tuple([pending_from_row(self._epochs, row, self._store.book) for row in rows])
 
     def _first_time(self, rows: list[Row]) -> datetime | None:
         return received_from_row(rows[0][0], rows[0][1:], self._store.book).at if rows else None

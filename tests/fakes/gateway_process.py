@@ -102,6 +102,10 @@ class GatewayProcess:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return int(children[0]) if children else self.pid
 
+    def processes(self) -> list[int]:
+        """Return the ids of all of it: parent, gateway, the SDK's process."""
+        return [self.pid, *self._descendants(self.pid)]
+
     def kill(self) -> None:
         """Kill -9 every process of the gateway at once; return when none holds a file any more."""
         assert self._process is not None

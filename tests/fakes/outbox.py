@@ -25,6 +25,7 @@ from gateway.messages import (
     IdReuse,
     Kind,
     OutboxState,
+    PendingEvent,
     PendingSpan,
     Reading,
     Receipt,
@@ -32,6 +33,7 @@ from gateway.messages import (
     Tombstone,
     Transport,
 )
+from gateway.result_text import result_text
 
 # Reasons that coalesce with each other.
 BY_POLICY = {"filtered", "summarised", "mixed"}
@@ -121,18 +123,18 @@ class MemoryOutbox:
         after_sequence: int = 0,
         before_sequence: int | None = None,
         newest_first: bool = False,
-    ) -> tuple[Event, ...]:
+    ) -> tuple[PendingEvent, ...]:
         before = float("inf") if before_sequence is None else before_sequence
         found = (
             e
             for s, e in sorted(self.events.items(), reverse=newest_first)
             if after_sequence < s < before and e.state is EventState.PENDING and e.priority == priority
         )
-        return tuple(found)[:limit]
+        return tuple(map(as_pending, tuple(found)[:limit]))
 
-    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[PendingEvent, ...]:
         found = (self.events[s] for s in sorted(sequences) if s in self.events)
-        return tuple(e for e in found if e.state is EventState.PENDING)
+        return tuple(as_pending(e) for e in found if e.state is EventState.PENDING)
 
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
         return tuple(t for _, t in sorted(self.tombstones.items()))[:limit]
@@ -286,6 +288,28 @@ class MemoryOutbox:
 def _label(event: Event) -> Counter[str]:
     label = event.result.top_label if isinstance(event.result, Classification) else None
     return Counter() if label is None else Counter({label: 1})
+
+
+def as_pending(event: Event) -> PendingEvent:
+    """Return what the forwarder gets of an event."""
+    return PendingEvent(
+        epoch=event.epoch,
+        base=event.base,
+        sequence=event.sequence,
+        item_id=event.item_id,
+        device_id=event.device_id,
+        transport=event.transport,
+        kind=event.kind,
+        received_at=event.received_at,
+        captured_at=event.captured_at,
+        payload_sha256=event.payload_sha256,
+        id_reused=event.id_reused,
+        result_json=result_text(event.result),
+        priority=event.priority,
+        clock=event.clock,
+        received_after=event.received_after,
+        received_before=event.received_before,
+    )
 
 
 def _receipt(events: Sequence[Event], *, duplicate: bool) -> Receipt:

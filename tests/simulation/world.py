@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.errors import DiskUnavailable
 from gateway.forwarder import Forwarder
-from gateway.messages import Event, EventState, OutboxState, Tombstone
+from gateway.messages import EventState, OutboxState, PendingEvent, Tombstone
 from gateway.settings import CloudSettings
 from tests.fakes.intake import RecordingMeter
 from tests.fakes.lossy_cloud import FAIR, Arrival, Fate, LossyCloud, Weather
@@ -109,13 +109,13 @@ class WatchedOutbox(MemoryOutbox):
         self._rng = rng
         self.may_die: set[int] = set()
 
-    async def pending(self, **which: Any) -> tuple[Event, ...]:
+    async def pending(self, **which: Any) -> tuple[PendingEvent, ...]:
         self._check_reading()
         page = await super().pending(**which)
         await self._take_time()
         return page
 
-    async def pending_among(self, sequences: Sequence[int]) -> tuple[Event, ...]:
+    async def pending_among(self, sequences: Sequence[int]) -> tuple[PendingEvent, ...]:
         self._check_reading()
         found = await super().pending_among(sequences)
         await self._take_time()

@@ -1,10 +1,12 @@
 """A small HTTP CONNECT proxy that maps the SDK's fixed ports to the stand-in's real one.
 
 It also plays the proxy of a site that lets nothing else out: with ``credentials`` it asks for Basic authentication.
+And it plays a long line: ``one_way_delay_s`` is how long bytes are under way.
 """
 
 import asyncio
 import base64
+from collections import deque
 from collections.abc import Mapping
 
 from gateway.simulators.iot_hub import stream
@@ -27,6 +29,8 @@ class ConnectProxy:
         self._tunnels: set[asyncio.Task[None]] = set()
         self.port = 0
         self.tunnels_opened = 0
+        # Of each direction; half of a round trip. Counts for tunnels opened from then on. Bandwidth stays unlimited.
+        self.one_way_delay_s = 0.0
 
     async def start(self, host: str, port: int) -> None:
         """Return when it listens; ``port`` then holds the real one."""
@@ -69,14 +73,27 @@ class ConnectProxy:
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pipe(reader, hub_writer), name="proxy-up")
-                group.create_task(_pipe(hub_reader, writer), name="proxy-down")
+                group.create_task(self._pipe(reader, hub_writer), name="proxy-up")
+                group.create_task(self._pipe(hub_reader, writer), name="proxy-down")
         except* OSError:
             # A reset on one side is passed on as a reset.
             stream.reset(writer)
             stream.reset(hub_writer)
         finally:
             hub_writer.close()
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = _LongLine(writer, self.one_way_delay_s) if self.one_way_delay_s else None
+        while data := await reader.read(_PIPE_BYTES):
+            if line is None:
+                writer.write(data)
+            else:
+                line.write(data)
+            await writer.drain()
+        if line is not None:
+            await line.empty()
+        if writer.can_write_eof() and not writer.is_closing():
+            writer.write_eof()
 
     def _decide(self, head: str) -> tuple[int, int]:
         method, _, target = head.partition("\r\n")[0].partition(" ")
@@ -94,9 +111,32 @@ class ConnectProxy:
         return any(line.partition(":")[2].strip() == expected for line in lines if line.startswith("proxy-auth"))
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_PIPE_BYTES):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof() and not writer.is_closing():
-        writer.write_eof()
+class _LongLine:
+    """Bytes under way: each chunk comes out ``delay_s`` after it went in, in order. Unbounded, as a fat pipe is."""
+
+    def __init__(self, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        self._writer = writer
+        self._delay_s = delay_s
+        self._under_way: deque[tuple[float, bytes]] = deque()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def write(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self._under_way.append((loop.time() + self._delay_s, data))
+        if self._is_empty.is_set():
+            self._is_empty.clear()
+            loop.call_later(self._delay_s, self._arrive)
+
+    async def empty(self) -> None:
+        """Return when all has come out."""
+        await self._is_empty.wait()
+
+    def _arrive(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._under_way and self._under_way[0][0] <= loop.time():
+            self._writer.write(self._under_way.popleft()[1])
+        if self._under_way:
+            loop.call_at(self._under_way[0][0], self._arrive)
+        else:
+            self._is_empty.set()

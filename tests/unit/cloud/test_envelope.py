@@ -28,17 +28,18 @@ from gateway.messages import (
     ClockState,
     CloudMessage,
     Epoch,
-    Event,
-    EventState,
     FormerEpoch,
     Kind,
     ModelIdentity,
     OutboxState,
+    PendingEvent,
     Prediction,
     Reading,
+    Result,
     Tombstone,
     Transport,
 )
+from gateway.result_text import result_text
 
 SCHEMA_FILE = Path(__file__).resolve().parents[3] / "docs" / "envelope.schema.json"
 AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -72,23 +73,22 @@ def classification(*predictions: tuple[str, float]) -> Classification:
     )
 
 
-def event(sequence: int = 1, **changes: Any) -> Event:
-    result = changes.get("result", Reading(values_json='{"temperature":21.5}'))
-    plain = Event(
+WARM = Reading(values_json='{"temperature":21.5}')
+
+
+def event(sequence: int = 1, *, result: Result = WARM, **changes: Any) -> PendingEvent:
+    plain = PendingEvent(
         epoch=STATE.epoch.epoch,
         sequence=sequence,
-        submission_id=f"s-{sequence}",
-        item=None,
+        item_id=f"s-{sequence}",
         device_id="device-1",
         transport=Transport.HTTP,
         kind=Kind.CLASSIFICATION if isinstance(result, Classification) else Kind.READING,
-        state=EventState.PENDING,
         received_at=AT,
         captured_at=None,
         payload_sha256="00" * 32,
-        payload_bytes=20,
         id_reused=False,
-        result=result,
+        result_json=result_text(result),
     )
     return replace(plain, **changes)
 
@@ -99,11 +99,11 @@ TOMBSTONE = Tombstone(
 )
 
 
-def message_of(*events: Event, header: Header = HEADER, tombstones: tuple[Tombstone, ...] = ()) -> CloudMessage:
+def message_of(*events: PendingEvent, header: Header = HEADER, tombstones: tuple[Tombstone, ...] = ()) -> CloudMessage:
     return build_message(header, tombstones, [encode_event(e) for e in events], created_at=AT)
 
 
-def body_of(*events: Event, **parts: Any) -> dict[str, Any]:
+def body_of(*events: PendingEvent, **parts: Any) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(message_of(*events, **parts).body)
     return body
 
@@ -202,7 +202,7 @@ def test_an_unknown_time_is_told_with_its_bounds_where_there_are_any() -> None:
 
 
 def test_element_of_an_array_has_its_number_in_its_id() -> None:
-    assert body_of(event(submission_id="a", item=3))["items"][0]["submission_id"] == "a/3"
+    assert body_of(event(item_id="a/3"))["items"][0]["submission_id"] == "a/3"
 
 
 def test_tombstones_travel_beside_items() -> None:
@@ -225,8 +225,14 @@ def test_lone_surrogate_in_a_reading_still_gives_utf8() -> None:
 
 
 def test_probability_that_is_no_number_is_not_encodable() -> None:
+    damaged = replace(BANANA, result_json=BANANA.result_json.replace("0.75", "NaN"))
     with pytest.raises(NotEncodable):
-        encode_event(event(result=classification(("apple", float("nan")))))
+        encode_event(damaged)
+
+
+def test_classification_that_is_not_as_it_was_stored_is_not_encodable() -> None:
+    with pytest.raises(NotEncodable):
+        encode_event(replace(BANANA, result_json="{}"))
 
 
 # --- the schema ---
@@ -237,7 +243,7 @@ def test_probability_that_is_no_number_is_not_encodable() -> None:
     [
         message_of(event()),
         message_of(BANANA),
-        message_of(event(), BANANA, event(9, captured_at=AT, id_reused=True, item=0), tombstones=(TOMBSTONE,)),
+        message_of(event(), BANANA, event(9, captured_at=AT, id_reused=True, item_id="s-9/0"), tombstones=(TOMBSTONE,)),
         message_of(tombstones=(TOMBSTONE,)),
         message_of(
             event(),

@@ -8,13 +8,10 @@ from typing import Any
 from gateway.forwarding.backlog import PAGE_EVENTS, Backlog
 from gateway.forwarding.batch import Batch
 from gateway.messages import (
-    Classification,
     ClockState,
     CloudMessage,
-    Event,
     Kind,
-    ModelIdentity,
-    Prediction,
+    PendingEvent,
 )
 from tests.fakes.outbox import SOME_TIME, MemoryOutbox, draft
 from tests.fakes.virtual_time import VirtualClock, in_virtual_time
@@ -109,7 +106,7 @@ class OutboxOldPage(MemoryOutbox):
         super().__init__()
         self.meanwhile = asyncio.Event()
 
-    async def pending(self, **which: Any) -> tuple[Event, ...]:
+    async def pending(self, **which: Any) -> tuple[PendingEvent, ...]:
         page = await super().pending(**which)
         await asyncio.sleep(1)
         return page
@@ -155,17 +152,8 @@ async def test_refused_batch_waits_at_the_front() -> None:
 async def test_event_that_json_can_not_tell_is_unfit() -> None:
     reader = Reader()
     await reader.commit(2)
-    nonsense = Classification(
-        predictions=(Prediction(label="apple", probability=math.nan),),
-        model=ModelIdentity(name="m", model_sha256="", labels_sha256="", runtime="litert"),
-        image_format="JPEG",
-        image_width=1,
-        image_height=1,
-        decode_ms=0,
-        preprocess_ms=0,
-        inference_ms=0,
-    )
-    reader.outbox.events[1] = replace(reader.outbox.events[1], kind=Kind.CLASSIFICATION, result=nonsense)
+    # A damaged row: a classification whose text is none.
+    reader.outbox.events[1] = replace(reader.outbox.events[1], kind=Kind.CLASSIFICATION)
     assert await reader.fill() == [2]
     assert reader.unfit == {1: "not_encodable"}
 
@@ -186,7 +174,7 @@ async def test_what_is_found_at_first_has_waited_long_enough() -> None:
 @in_virtual_time
 async def test_page_that_was_read_before_a_new_start_is_not_used() -> None:
     class Slow(MemoryOutbox):
-        async def pending(self, **which: Any) -> tuple[Event, ...]:
+        async def pending(self, **which: Any) -> tuple[PendingEvent, ...]:
             page = await super().pending(**which)
             await asyncio.sleep(1)
             return page

@@ -4,9 +4,11 @@ import asyncio
 import json
 from dataclasses import replace
 
+import pytest
 import structlog
 
 from gateway.cloud.envelope import message_bytes
+from gateway.forwarding import backlog
 from gateway.messages import ClockState, EventState
 from tests.fakes.lossy_cloud import Weather
 from tests.fakes.virtual_time import in_virtual_time
@@ -255,3 +257,20 @@ async def test_what_waits_to_fill_a_batch_is_told_anew_when_the_clock_is_set() -
 @in_virtual_time
 async def test_reading_anew_before_the_first_run_does_nothing() -> None:
     Rig().forwarder.reread()
+
+
+@in_virtual_time
+async def test_while_the_window_is_full_what_it_needs_next_is_read_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backlog, "PAGE_EVENTS", 4)
+    rig = Rig(window=2, send_timeout_s=300, drain_batch_bytes_max=20_000)
+    async with rig.running():
+        await rig.until(lambda: rig.cloud.sessions == 1)
+        await asyncio.sleep(1)
+        rig.cloud.weather = Weather(latency_s=10_000)
+        await rig.commit(1000, text_bytes=3000)
+        await rig.until(lambda: len(rig.cloud.sent) == 2)
+        await asyncio.sleep(50)
+        waiting = rig.forwarder._backlog.lanes_bytes
+    assert 40_000 <= waiting <= 40_000 + backlog.PAGE_EVENTS * 3500

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import DiskUnavailable, IntakeFull
-from gateway.messages import Event, EventState
-from tests.fakes.lossy_cloud import Fate
+from gateway.messages import EventState, PendingEvent
+from tests.fakes.lossy_cloud import Fate, Weather
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.virtual_time import in_virtual_time
 from tests.unit.forwarder.rig import Rig
@@ -41,6 +41,34 @@ async def test_one_mark_carries_several_messages_when_the_disk_is_slow() -> None
     async with rig.running():
         await rig.until_delivered(300)
     assert len(outbox.marks) < len(rig.batches) / 5
+
+
+@in_virtual_time
+async def test_one_mark_carries_what_comes_in_a_moment_on_a_fast_disk() -> None:
+    marks: list[tuple[int, ...]] = []
+
+    class Watched(MemoryOutbox):
+        async def mark_delivered(self, sequences: Sequence[int], tombstone_ids: Sequence[int]) -> None:
+            marks.append(tuple(sequences))
+            await super().mark_delivered(sequences, tombstone_ids)
+
+    rig = Rig(messages_per_s_max=200, weather=Weather(latency_s=0.05))
+    rig.outbox = Watched()
+    rig.forwarder = rig.new_forwarder()
+    await rig.commit(300, text_bytes=3000)
+    async with rig.running():
+        await rig.until_delivered(300)
+    assert len(marks) < len(rig.batches) / 5
+
+
+@in_virtual_time
+async def test_what_was_acknowledged_is_marked_when_the_forwarder_is_stopped() -> None:
+    rig = Rig(batch_wait_s=0)
+    await rig.commit()
+    async with rig.running():
+        await rig.until(lambda: bool(rig.meter.counts("gateway_cloud_messages_total", outcome="acknowledged")))
+        assert not rig.in_state(EventState.DELIVERED)
+    assert rig.in_state(EventState.DELIVERED) == {1}
 
 
 @in_virtual_time
@@ -120,7 +148,7 @@ class CrowdedOutbox(MemoryOutbox):
             raise IntakeFull("1024 requests wait for the disk")
         await super().mark_delivered(sequences, tombstone_ids)
 
-    async def pending(self, **which: Any) -> tuple[Event, ...]:
+    async def pending(self, **which: Any) -> tuple[PendingEvent, ...]:
         if self.crowded and which["after_sequence"] > 0:
             raise DiskUnavailable("not now")
         return await super().pending(**which)

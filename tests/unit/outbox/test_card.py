@@ -103,7 +103,7 @@ async def test_after_a_card_is_put_back_what_is_read_is_the_file_that_is_written
         events = await outbox.pending(after_sequence=0, limit=9)
         with pytest.raises(DataDirectoryLocked):
             DirectoryLock(data_dir)
-    assert [event.submission_id for event in events] == ["a-1", "a-2"]
+    assert [event.item_id for event in events] == ["a-1", "a-2"]
 
 
 class Torn:

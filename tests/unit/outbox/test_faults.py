@@ -146,7 +146,7 @@ async def test_after_a_failed_commit_nothing_is_stored_and_the_next_one_is(
         outbox._store._connection = getattr(outbox._store._connection, "connection", None)  # the disk is well again
         assert (await outbox.commit([draft("c-1")])).sequence == 2
         events = await outbox.pending(after_sequence=0, limit=10)
-        assert [event.submission_id for event in events] == ["a-1", "c-1"]
+        assert [event.item_id for event in events] == ["a-1", "c-1"]
 
 
 async def test_the_file_is_opened_anew_after_an_io_error(tmp_path: Path) -> None:

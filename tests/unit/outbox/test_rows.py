@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages import Classification, ModelIdentity, Prediction
-from gateway.outbox.rows import array_item, result_from_text, result_text, time_text
+from gateway.outbox.rows import array_item, time_text
 
 moments = st.datetimes(
     min_value=datetime(1970, 1, 1),  # noqa: DTZ001  hypothesis adds the zone
@@ -30,21 +29,6 @@ def test_the_order_of_texts_is_the_order_of_times(one: datetime, other: datetime
 def test_a_time_of_another_zone_is_stored_in_utc() -> None:
     there = datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))
     assert time_text(there) == "2026-02-28T23:00:00.000000+00:00"
-
-
-@given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.floats(0, 1)), min_size=1))
-def test_probabilities_and_labels_come_back_exactly(classes: list[tuple[str, float]]) -> None:
-    result = Classification(
-        predictions=tuple(Prediction(label=label, probability=probability) for label, probability in classes),
-        model=ModelIdentity(name="m", model_sha256="aa", labels_sha256="bb", runtime="litert"),
-        image_format="PNG",
-        image_width=1,
-        image_height=2,
-        decode_ms=0.1,
-        preprocess_ms=0.2,
-        inference_ms=0.3,
-    )
-    assert result_from_text("classification", result_text(result)) == result
 
 
 @pytest.mark.parametrize(
