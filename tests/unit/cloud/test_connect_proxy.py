@@ -17,7 +17,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def test_bytes_are_under_way_for_the_delay_each_way_and_come_out_in_order() -> None:
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    proxy = ConnectProxy(hostname="hub", target_host="127.0.0.1", targets={8883: server.sockets[0].getsockname()[1]})
+    port = server.sockets[0].getsockname()[1]
+    proxy = ConnectProxy(target_host="127.0.0.1", targets={("hub", 8883): port})
     proxy.one_way_delay_s = DELAY_S
     await proxy.start("127.0.0.1", 0)
     try:

@@ -38,7 +38,7 @@ def picture(submission_id: str, label: str) -> EventDraft:
 
 async def pending(outbox: SqliteOutbox) -> list[str]:
     found = [event for priority in range(10) for event in await outbox.pending(priority=priority, limit=1000)]
-    return [event.submission_id for event in sorted(found, key=lambda event: event.sequence)]
+    return [event.item_id for event in sorted(found, key=lambda event: event.sequence)]
 
 
 async def only_tombstone(outbox: SqliteOutbox) -> Tombstone:
