@@ -32,7 +32,8 @@ log = structlog.get_logger(__name__)
 # Cameras of one site must not all be asked in the first second, nor must the first picture be a long time coming.
 FIRST_WITHIN_S = 10.0
 BACKOFF_INITIAL_S = 1.0
-# A camera that took longer than this for its picture is slow: it waits for a place with the others of its kind.
+# A camera that held a place for longer than this, whether its picture came or not, is slow: the next time it waits
+# with the others of its kind. 500 kB at 2 Mbit/s.
 SLOW_S = 2.0
 # Above this a hash takes milliseconds on a Pi: it leaves the event loop then, as in the intake.
 HASH_INLINE_BYTES_MAX = 256 * 1024
@@ -94,7 +95,7 @@ class PulledCamera:
         self._mint_id = mint_id
         self._rng = rng
         self._backoff = Backoff(initial_s=BACKOFF_INITIAL_S, max_s=schedule.backoff_max_s)
-        self._is_slow = True  # until it has shown that it is not
+        self._is_slow = False
         self._last = _Last()
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[bool]] = []
@@ -110,7 +111,7 @@ class PulledCamera:
     async def run(self) -> None:
         """Ask for pictures until told to stop, or cancelled."""
         self._is_stopping = False
-        wait_s = self._rng.random() * min(self._schedule.interval_s, FIRST_WITHIN_S)
+        wait_s = self._first_wait_s()
         while not self._is_stopping:
             await self._rest(wait_s if self._schedule.interval_s else None)
             waiting, self._waiting = self._waiting, []
@@ -129,6 +130,9 @@ class PulledCamera:
     def stop(self) -> None:
         """Begin no other picture."""
         self._is_stopping = True
+
+    def _first_wait_s(self) -> float:
+        return self._rng.random() * min(self._schedule.interval_s, FIRST_WITHIN_S)
 
     async def _rest(self, wait_s: float | None) -> None:
         """Wait until it is time, or until somebody wants a picture."""
@@ -169,22 +173,28 @@ class PulledCamera:
 
     async def _picture(self, held: AsyncExitStack) -> bytes:
         """Return a picture; ``held`` then holds its place, and its bytes in the intake."""
-        began_s = self._clock.monotonic()
+        asked_s = self._clock.monotonic()
+        waited_s = 0.0
+        reading_from_s: float | None = None
 
         async def admit() -> Callable[[int], None]:
-            nonlocal began_s
-            waited_from_s = self._clock.monotonic()
+            nonlocal reading_from_s, waited_s
+            waiting_from_s = self._clock.monotonic()
             await held.enter_async_context(self._places.place(slow=self._is_slow))
             reservation = self._intake.reserve()
             held.callback(reservation.release)
-            began_s += self._clock.monotonic() - waited_from_s
+            reading_from_s = self._clock.monotonic()
+            waited_s = reading_from_s - waiting_from_s
             return reservation.grow
 
-        picture = await self._snapshot.fetch(admit)
-        took_s = self._clock.monotonic() - began_s
-        self._is_slow = took_s > SLOW_S
+        try:
+            picture = await self._snapshot.fetch(admit)
+        finally:
+            now_s = self._clock.monotonic()
+            if reading_from_s is not None:
+                self._is_slow = now_s - reading_from_s > SLOW_S
         self._backoff = self._backoff.succeeded()
-        self._meter.observe("gateway_camera_pull_seconds", took_s)
+        self._meter.observe("gateway_camera_pull_seconds", now_s - asked_s - waited_s)
         return picture
 
     async def _hand_in(self, picture: bytes, *, wanted: bool) -> Outcome:
@@ -219,7 +229,6 @@ class PulledCamera:
 
     def _failed(self, fault: CameraFault) -> None:
         self._backoff = self._backoff.failed()
-        self._is_slow = True
         self._count(fault.reason)
         self._health.failed(fault.reason, fault.detail, attempts=self._backoff.attempts)
 

@@ -114,6 +114,8 @@ def _told(target: Target, error: OSError) -> CameraFault:
         )
     if isinstance(error, ssl.SSLError):
         return CameraFault(Reason.TLS_FAILED, f"no TLS with it: {shortened(error.reason or str(error))}")
+    if target.scheme == "https" and isinstance(error, ConnectionResetError | ConnectionAbortedError):
+        return CameraFault(Reason.TLS_FAILED, "it broke TLS off; an old camera may need legacy_tls = true")
     return CameraFault(
         Reason.NOT_REACHED, f"{target.host}:{target.port}: {shortened(error.strerror or type(error).__name__)}"
     )

@@ -74,7 +74,10 @@ def _in_table(error: ErrorDetails, given: Given, field: FieldInfo) -> Problem:
         return given.problem(f"{name} is not a setting" if name else "must be a table", keys, where=where, value=value)
     inner = section.model_fields[name]
     bounds = range_text(inner)
-    text = f"is out of range: {bounds}" if error["type"] in _BOUND_ERRORS else _WANTED[kind(inner)]
+    if kind(inner) is Kind.CHOICE:
+        text = f"is not one of {', '.join(choices(inner))}"
+    else:
+        text = f"is out of range: {bounds}" if error["type"] in _BOUND_ERRORS else _WANTED[kind(inner)]
     default = json.dumps(inner.default, default=str)
     return given.problem(f"{subject}{text}", f"For example {name} = {default}.", where=where, value=value)
 

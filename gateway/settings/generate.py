@@ -63,7 +63,7 @@ def _elements(key: Key, field: FieldInfo) -> Iterator[str]:
         return
     yield f"#   [[{dotted(key)}]]"
     for name, inner in section.model_fields.items():
-        bounds = range_text(inner)
+        bounds = f"one of {', '.join(choices(inner))}" if kind(inner) is Kind.CHOICE else range_text(inner)
         about = f"{inner.description or ''}{f' {bounds[:1].upper()}{bounds[1:]}.' if bounds else ''}"
         default = "" if inner.default is None else inner.default
         for line in textwrap.wrap(about, _WIDTH - 4, break_long_words=False, break_on_hyphens=False):

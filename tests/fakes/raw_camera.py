@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adapters.camera_pull.building import build_cameras
 from adapters.camera_pull.camera import PulledCamera
@@ -78,11 +79,11 @@ class RawCamera:
 
 @asynccontextmanager
 async def raw_camera(
-    answers: bytes | Callable[[str], bytes], *, tls: ssl.SSLContext | None = None, **options: object
+    answers: bytes | Callable[[str], bytes], *, tls: ssl.SSLContext | None = None, **options: Any
 ) -> AsyncIterator[RawCamera]:
     """Serve on a free port of loopback."""
     given = (lambda _: answers) if isinstance(answers, bytes) else answers
-    camera = RawCamera(given, **options)  # type: ignore[arg-type]
+    camera = RawCamera(given, **options)
     server = await asyncio.start_server(camera.serve, "127.0.0.1", 0, ssl=tls)
     camera.port = server.sockets[0].getsockname()[1]
     try:
@@ -98,7 +99,7 @@ async def no_names(host: str, port: int) -> Sequence[str]:
 
 
 def snapshot_of(
-    url: str, *, password: str = "", lookup: Lookup = no_names, pull: CameraPullSettings | None = None, **camera: object
+    url: str, *, password: str = "", lookup: Lookup = no_names, pull: CameraPullSettings | None = None, **camera: Any
 ) -> Snapshot:
     """Return what asks a camera; other settings by name."""
     settings = PulledCameraSettings.model_validate({"url": url, "timeout_s": 5, **camera})

@@ -52,6 +52,7 @@ class Auth(StrEnum):
     DIGEST_2069 = "digest-2069"  # MD5 without qop
     DIGEST_SHA256 = "digest-sha256"
     DIGEST_SESS = "digest-sess"
+    DIGEST_INT = "digest-int"  # MD5, qop auth-int alone
     DIGEST_SLOPPY = "digest-sloppy"  # parameters without quotes, an algorithm in lower case
 
 
@@ -61,6 +62,7 @@ _CHALLENGES = {
     Auth.DIGEST_2069: 'Digest realm="{realm}", nonce="{nonce}", stale={stale}',
     Auth.DIGEST_SHA256: 'Digest realm="{realm}", qop="auth", algorithm=SHA-256, nonce="{nonce}", stale={stale}',
     Auth.DIGEST_SESS: 'Digest realm="{realm}", qop="auth", algorithm=MD5-sess, nonce="{nonce}", stale={stale}',
+    Auth.DIGEST_INT: 'Digest realm="{realm}", qop="auth-int", nonce="{nonce}", stale={stale}',
     Auth.DIGEST_SLOPPY: "digest Realm={realm}, QOP=auth, Algorithm=md5 , nonce = {nonce},stale={stale}",
 }
 
@@ -199,9 +201,10 @@ class SnapshotCamera:
         secret = h(f"{self.options.username}:{_REALM}:{self.options.password}")
         if auth is Auth.DIGEST_SESS:
             secret = h(f"{secret}:{nonce}:{cnonce}")
-        asked = h(f"GET:{target}")
-        middle = nonce if auth is Auth.DIGEST_2069 else f"{nonce}:{fields.get('nc', '')}:{cnonce}:auth"
-        has_form = auth is Auth.DIGEST_2069 or fields.get("qop") == "auth"
+        qop = {Auth.DIGEST_2069: "", Auth.DIGEST_INT: "auth-int"}.get(auth, "auth")
+        asked = h(f"GET:{target}:{h('')}" if qop == "auth-int" else f"GET:{target}")
+        middle = f"{nonce}:{fields.get('nc', '')}:{cnonce}:{qop}" if qop else nonce
+        has_form = fields.get("qop", "") == qop
         return has_form and fields.get("uri") == target and fields.get("response") == h(f"{secret}:{middle}:{asked}")
 
     def _is_fresh(self, fields: dict[str, str]) -> bool:
