@@ -10,7 +10,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak fault-matrix test-bluez bench lock clean venv test-deps system-deps sim-hub
+.PHONY: help run test check-style unit soak fault-matrix test-bluez bench lock release-check clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,8 +69,15 @@ test-bluez: $(VENV)/.installed-test-bluez ## BLE on the real bluetoothd, in QEMU
 bench: $(VENV)/.installed-test ## Measure, each figure beside its bare limit, one table
 	@$(BIN)/python -m benchmarks
 
+$(VENV)/.installed-release: $(VENV)/.installed-test
+	@$(PIP) install -c constraints.txt -e '.[release]'
+	@touch $@
+
+release-check: $(VENV)/.installed-release ## What must hold before a release, as a list (FLAGS=--bare-root: README's commands in a fresh Debian, too)
+	@$(BIN)/python -m release $(FLAGS)
+
 lock: ## Renew constraints.txt (needs uv)
-	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
+	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra release --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
 
 clean: ## Remove what was built here; data/ stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
