@@ -1,5 +1,6 @@
-"""The list: names, verdicts, and how it is printed. Pure."""
+"""The list: names, verdicts, and how it is printed."""
 
+import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ def judge(check: Check) -> Verdict:
     """Run one check; a tool that is missing or breaks fails that line, not the list."""
     try:
         return check.run()
-    except (OSError, ValueError, LookupError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, ImportError, subprocess.CalledProcessError) as error:
         return failed(f"{type(error).__name__}: {error}")
 
 
