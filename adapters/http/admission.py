@@ -44,7 +44,7 @@ class Admission:
             # Clients of the cloud's Custom Vision send its Prediction-Key: here it means nothing, and is no failure.
             return (self._gatekeeper.recognise(shown.secret) if shown is not None else None) or claimed
         if shown is not None:
-            return await self._prove(self._gatekeeper, request, shown)
+            return await self._prove(self._gatekeeper, request, shown, claimed)
         if self._access == "authenticated":
             raise NotAuthenticated("this listener serves devices that prove who they are (http.access)")
         if not self._gatekeeper.is_known(claimed):
@@ -58,6 +58,9 @@ class Admission:
             raise NotAuthenticated(f"{device_id} was revoked", hint=REVOKED_HINT)
         return device_id
 
-    async def _prove(self, gatekeeper: Gatekeeper, request: Request, shown: Shown) -> str:
+    async def _prove(self, gatekeeper: Gatekeeper, request: Request, shown: Shown, claimed: str) -> str:
         source = request.client.host if request.client else ""
-        return await gatekeeper.prove(device_id=shown.device_id, secret=shown.secret, source=source)
+        device_id = shown.device_id
+        if shown.by_query and gatekeeper.recognise(shown.secret) is None:
+            device_id = claimed  # ?user=cam-3&pwd=...: what fits into such a device is a password, not a token
+        return await gatekeeper.prove(device_id=device_id, secret=shown.secret, source=source)

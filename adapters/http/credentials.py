@@ -16,10 +16,14 @@ KEY_QUERY = "key"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A secret, and whose it is said to be (Basic's user name; None where the secret has to tell)."""
+    """A secret, and whose it is said to be (Basic's user name; None where the secret has to tell).
+
+    ``by_query``: it stood in the URL, where it may also be the password of the device that the URL names.
+    """
 
     secret: str = field(repr=False)
     device_id: str | None = None
+    by_query: bool = False
 
 
 def shown_by(query: Mapping[str, str], headers: Mapping[str, str], *, key_query: str = KEY_QUERY) -> Shown | None:
@@ -27,8 +31,9 @@ def shown_by(query: Mapping[str, str], headers: Mapping[str, str], *, key_query:
     authorization = headers.get("authorization")
     if authorization is not None:
         return _authorization(authorization)
-    secret = headers.get("prediction-key") or query.get(key_query)
-    return Shown(secret=secret.strip()[: SECRET_CHARS_MAX + 1]) if secret else None
+    by_header = headers.get("prediction-key")
+    secret = by_header or query.get(key_query)
+    return Shown(secret=secret.strip()[: SECRET_CHARS_MAX + 1], by_query=not by_header) if secret else None
 
 
 def _authorization(text: str) -> Shown:

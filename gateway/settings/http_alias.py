@@ -74,7 +74,8 @@ class HttpAliasSettings(Section):
         default="key",
         min_length=1,
         max_length=64,
-        description="The parameter of the query that holds the device's token, for devices that can send no header.",
+        description="The parameter of the query that holds the device's token or password, for devices that can send "
+        "no header.",
     )
     status: Status = Field(
         default=200,

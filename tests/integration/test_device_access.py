@@ -163,12 +163,16 @@ def test_no_secret_is_in_the_log(gateway: GatewayProcess, token: str) -> None:
 
 
 def test_known_serves_known_ids_and_no_others(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "data", environment={"GATEWAY_HTTP__ACCESS": "known"}) as gateway:
+    environment = {"GATEWAY_HTTP__ACCESS": "known", "GATEWAY_MQTT__ACCESS": "known"}
+    with GatewayProcess(tmp_path / "data", environment=environment) as gateway:
+        assert gateway.banner.count("known devices only") == 2
         devices(gateway.data_dir, "add", "cam-3", "--no-secret")
         refused = post(gateway, "/v1/devices/cam-9/images")
         assert (refused.status_code, refused.json()["reason"]) == (403, "device_unknown")
         time.sleep(NOTICED_S)
         assert post(gateway, "/v1/devices/cam-3/images").status_code == 200
+        assert logged_in(gateway, None, None, client_id="cam-3") == 0
+        assert logged_in(gateway, None, None, client_id="cam-9") in {4, REFUSED_LOGIN}
 
 
 def test_on_loopback_anybody_may_send_and_a_foreign_prediction_key_means_nothing(tmp_path: Path) -> None:

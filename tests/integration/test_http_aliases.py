@@ -116,6 +116,7 @@ def test_hard_wired_camera_is_served_by_a_real_gateway_with_its_password_in_the_
 
     data_dir = tmp_path / "data"
     token = token_of(devices(data_dir, "add", "yard-3"))
+    devices(data_dir, "add", "yard-5", "--password", stdin="short one\n")
     config = tmp_path / "gateway.toml"
     config.write_text(
         '[http]\naccess = "authenticated"\n[[http.alias]]\npath = "/upload.php"\ndevice_id = "yard-{query.cam}"\n'
@@ -125,6 +126,10 @@ def test_hard_wired_camera_is_served_by_a_real_gateway_with_its_password_in_the_
         url = f"{gateway.http}/upload.php?cam=3"
         assert httpx.post(url, content=small_picture()).status_code == 401
         assert httpx.post(f"{url}&pwd={token}", content=small_picture(), timeout=30).text == "STORED"
+        old = f"{gateway.http}/upload.php?cam=5&pwd="
+        assert httpx.post(f"{old}short one", content=small_picture()).text == "STORED"
+        assert httpx.post(f"{old}wrong one", content=small_picture()).status_code == 401
+        assert httpx.post(f"{gateway.http}/upload.php?cam=3&pwd=short one", content=small_picture()).status_code == 401
         # A proof outweighs the claim: the fourth camera's URL with the third's token is the third.
         other = f"{gateway.http}/upload.php?cam=4&pwd={token}"
         assert httpx.post(other, content=small_picture(), headers={"Idempotency-Key": "k"}).text == "STORED"

@@ -84,6 +84,23 @@ def post(
         connection.close()
 
 
+def event_status(
+    gateway: GatewayProcess,
+    device_id: str,
+    item_id: str,
+    shown: CertificateFiles | None = None,
+    *,
+    headers: dict[str, str] | None = None,
+) -> int:
+    where = urlsplit(gateway.http)
+    connection = http.client.HTTPSConnection("localhost", where.port, context=trusting(gateway, shown), timeout=30)
+    try:
+        connection.request("GET", f"/v1/devices/{device_id}/events/{item_id}", headers=headers or {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 async def logged_in(
     gateway: GatewayProcess, shown: CertificateFiles | None, login: tuple[str, str] | None = None
 ) -> tuple[RawDevice, int]:
@@ -162,18 +179,23 @@ async def test_certificate_is_the_device_over_mqtt_whatever_the_login_says(
 ) -> None:
     device, code = await logged_in(gateway, site.issue_device("cam-8"), ("cam-1", "wrong"))
     assert code == 0
-    device.publish(b'{"temperature": 20}', topic="devices/cam-8/readings", packet_id=1)
+    # The topic is a claim like any other.
+    device.publish(b'{"temperature": 20}', topic="devices/claimed/readings/shot-1", packet_id=1)
     assert await device.receive() == Puback(packet_id=1)
     device.abort()
+    assert event_status(gateway, "cam-8", "shot-1", site.issue_device("cam-8")) == 200
     stranger, code = await logged_in(gateway, None, ("cam-1", "wrong"))
     assert code != 0
     stranger.abort()
 
 
-async def test_token_is_a_login_over_mqtt_with_tls(gateway: GatewayProcess, token: str) -> None:
+async def test_token_is_the_device_over_mqtt_whatever_the_topic_claims(gateway: GatewayProcess, token: str) -> None:
     device, code = await logged_in(gateway, None, ("cam-1", token))
     assert code == 0
+    device.publish(b'{"temperature": 20}', topic="devices/claimed/readings/shot-2", packet_id=1)
+    assert await device.receive() == Puback(packet_id=1)
     device.abort()
+    assert event_status(gateway, "cam-1", "shot-2", headers={"Authorization": f"Bearer {token}"}) == 200
 
 
 def test_certificate_of_another_authority_is_no_proof(gateway: GatewayProcess, tmp_path: Path) -> None:

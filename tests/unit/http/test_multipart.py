@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,18 @@ def test_image_data_outranks_an_earlier_file() -> None:
 
 def test_second_image_data_is_ignored() -> None:
     assert picture_in(form(('name="imageData"', PICTURE), ('name="imageData"', b"other"))) == PICTURE
+
+
+def test_a_part_that_begins_like_a_picture_is_taken_under_any_name() -> None:
+    assert picture_in(form(('name="snapshot"', PICTURE))) == PICTURE
+    assert picture_in(form(('name="serial"; filename="id.txt"', b"7"), ('name="snapshot"', PICTURE))) == PICTURE
+    assert picture_in(form(('name="imageData"', b"see snapshot"), ('name="snapshot"', PICTURE))) == PICTURE
+
+
+def test_a_part_may_hold_base64_or_a_data_url() -> None:
+    text = base64.b64encode(PICTURE)
+    assert picture_in(form(('name="snapshot"', text))) == PICTURE
+    assert picture_in(form(('name="serial"', b"7"), ('name="img"', b"data:image/jpeg;base64," + text))) == PICTURE
 
 
 def test_header_names_are_case_insensitive_and_others_are_skipped() -> None:

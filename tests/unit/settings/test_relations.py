@@ -107,6 +107,28 @@ def test_private_networks_hold_what_sites_use_and_nothing_public() -> None:
     assert not any(map(is_private, ["8.8.8.8", "172.32.0.1", "2001:db8::1", "100.64.0.1"]))
 
 
+@pytest.mark.parametrize(
+    ("toml", "key", "cure"),
+    [
+        ('[http]\nclient_certificates = "required"', "http.client_certificates", "Set http.tls"),
+        ('[mqtt]\nlisten_client_certificates = "optional"', "mqtt.listen_client_certificates", "Set mqtt.listen_tls"),
+        ('[http]\ninterface = "eth0:1"', "http.interface", "Write it as `ip link`"),
+        ('[tls]\nnames = ["gw.example:8443"]', "tls.names", "Write it without a port"),
+    ],
+)
+def test_tls_settings_that_can_not_work_are_a_mistake(mistakes: Mistakes, toml: str, key: str, cure: str) -> None:
+    (problem,) = mistakes(toml)
+
+    assert problem.key.startswith(key)
+    assert problem.cure.startswith(cure)
+
+
+def test_a_certificate_needs_its_key(mistakes: Mistakes, certificates: Path) -> None:
+    (problem,) = mistakes(f'[tls]\ncertificate_file = "{next(certificates.glob("*.pem"))}"')
+
+    assert (problem.key, problem.text) == ("tls.certificate_file", "needs key_file too")
+
+
 # --- numbers ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,59 @@
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import AdapterUnavailable
+from gateway.tls.certificates import LocalCertificate, fingerprint
+from gateway.tls.host_names import host_names
+from gateway.tls.identity import device_of_certificate
+
+
+@pytest.mark.parametrize(
+    ("certificate", "device"),
+    [
+        (None, None),
+        ({}, None),
+        ({"subject": ((("commonName", "cam-1"),),)}, "cam-1"),
+        ({"subject": ((("organizationName", "farm"),), (("commonName", "cam-1"),))}, "cam-1"),
+        ({"subject": ((("commonName", "Camera 1"),),), "subjectAltName": (("DNS", "cam-1.farm"),)}, "cam-1.farm"),
+        ({"subject": (), "subjectAltName": (("IP Address", "10.0.0.1"), ("URI", "urn:dev:1"))}, "urn:dev:1"),
+        ({"subject": (), "subjectAltName": (("email", "cam@farm"),)}, "cam@farm"),
+        ({"subject": ((("commonName", "a/b"),),), "subjectAltName": (("DNS", "*.farm"),)}, ""),
+    ],
+)
+def test_the_common_name_is_the_device_or_else_the_first_name_that_can_be(
+    certificate: dict[str, Any] | None, device: str | None
+) -> None:
+    assert device_of_certificate(certificate) == device
+
+
+def test_host_has_its_name_loopback_and_what_was_wanted_once() -> None:
+    names = host_names(("gw.farm.example", "localhost"))
+    assert names[:2] == ("gw.farm.example", "localhost")
+    assert {"127.0.0.1", "::1"} <= set(names)
+    assert len(set(names)) == len(names)
+    assert socket.gethostname() in names
+
+
+def test_host_has_the_address_that_it_sends_from() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
+        try:
+            plug.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no route")
+        address = plug.getsockname()[0]
+    assert address in host_names()
+
+
+def test_no_certificate_is_told_with_the_folder_and_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "tls").write_text("a file, not a folder")
+    with pytest.raises(AdapterUnavailable, match=r"/tls: .*(File exists|Not a directory)"):
+        LocalCertificate(tmp_path, lambda: ("localhost",)).ensure()
+
+
+def test_file_without_a_certificate_has_no_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "a.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
+    assert fingerprint(tmp_path / "a.pem") == "unreadable"
+    assert fingerprint(tmp_path / "none.pem") == "unreadable"
