@@ -1,10 +1,18 @@
-"""What all tests share: hypothesis without time limits, and a CI that forbids skips for missing packages."""
+"""What all tests share: hypothesis without time limits, a CI that forbids skips for missing packages, and the canary.
+
+The canary (tests/fakes/canary.py) fails a test after which a secret was found in what the program printed.
+"""
 
 import os
-from collections.abc import Generator
+import subprocess
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from typer.testing import CliRunner
+
+from tests.fakes.canary import THE_CANARY
 
 # No time limits on speed: these run on slow boards too. CI runs the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,4 +33,46 @@ def pytest_runtest_makereport(
         if MISSING_PACKAGE in reason:
             report.outcome = "failed"
             report.longrepr = f"CI forbids this skip: {reason}"
+    if report.when == "teardown":
+        _tell_leaks(report, item)
     return report
+
+
+def _tell_leaks(report: pytest.TestReport, item: pytest.Item) -> None:
+    # Sections pile up over the three phases: the last has all of them.
+    sections = () if item.get_closest_marker("logs_secrets") else report.sections
+    for name, text in sections:
+        THE_CANARY.look_at(text, f"{name} of {item.nodeid}")
+    if leaks := THE_CANARY.take_leaks():
+        report.outcome = "failed"
+        report.longrepr = "\n".join(["Secrets came out:", *sorted({str(leak) for leak in leaks})])
+
+
+def _watched_communicate(original: Callable[..., Any]) -> Callable[..., Any]:
+    def communicate(self: "subprocess.Popen[Any]", *args: Any, **kwargs: Any) -> Any:
+        outputs = original(self, *args, **kwargs)
+        arguments = [str(one) for one in self.args] if isinstance(self.args, list | tuple) else []
+        if "gateway" in arguments:
+            for output in outputs:
+                text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+                THE_CANARY.look_at_command(arguments[arguments.index("gateway") + 1 :], text)
+        return outputs
+
+    return communicate
+
+
+def _watched_invoke(original: Callable[..., Any]) -> Callable[..., Any]:
+    def invoke(self: CliRunner, app: Any, args: Any = None, **kwargs: Any) -> Any:
+        result = original(self, app, args, **kwargs)
+        THE_CANARY.look_at_command([str(one) for one in args or ()], result.output)
+        return result
+
+    return invoke
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _canary() -> Generator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "communicate", _watched_communicate(subprocess.Popen.communicate))
+        patch.setattr(CliRunner, "invoke", _watched_invoke(CliRunner.invoke))
+        yield

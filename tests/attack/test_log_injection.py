@@ -103,5 +103,5 @@ def test_no_listing_hands_a_control_to_the_terminal(attacked: GatewayProcess, ar
 
 
 def test_metrics_and_health_repeat_nothing_that_devices_say(attacked: GatewayProcess) -> None:
-    for path in ("/metrics", "/health"):
+    for path in ("/metrics", "/healthz"):
         assert "evil" not in requests.get(f"{attacked.admin}{path}", timeout=10).text

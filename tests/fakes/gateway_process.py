@@ -14,6 +14,8 @@ from typing import Self
 
 import requests
 
+from tests.fakes.canary import THE_CANARY
+
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_MODEL = ROOT / "config" / "models" / "fruit"
 START_TIMEOUT_S = 60.0
@@ -134,6 +136,7 @@ class GatewayProcess:
     def stop(self) -> int:
         """Stop as Ctrl-C does; returns the exit code. Fails when that takes longer than Docker would wait."""
         assert self._process is not None
+        self._look_at_its_faces()
         self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(STOP_TIMEOUT_S * self._slowness)
@@ -143,10 +146,18 @@ class GatewayProcess:
         self._close()
         return code
 
+    def _look_at_its_faces(self) -> None:
+        """Scan what it tells whoever asks, if it still answers."""
+        for path in ("/metrics", "/healthz", "/openapi.json") if self.admin else ():
+            with contextlib.suppress(requests.RequestException):
+                THE_CANARY.look_at(requests.get(f"{self.admin}{path}", timeout=1).text, f"{path} of {self.data_dir}")
+
     def wait(self, timeout_s: float) -> int:
         """Return the exit code of a gateway that ends by itself."""
         assert self._process is not None
-        return self._process.wait(timeout_s)
+        code = self._process.wait(timeout_s)
+        self._show_to_canary()
+        return code
 
     def running(self) -> bool:
         """Tell whether the parent is alive."""
@@ -159,7 +170,12 @@ class GatewayProcess:
                 found += [int(child), *self._descendants(int(child))]
         return found
 
+    def _show_to_canary(self) -> None:
+        log = self.log_file.read_text(errors="replace")
+        THE_CANARY.look_at(self.banner + log, f"what the gateway of {self.data_dir} wrote")
+
     def _close(self) -> None:
+        self._show_to_canary()
         if self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
 

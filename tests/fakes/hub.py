@@ -17,6 +17,7 @@ from gateway.settings import CloudSettings
 from gateway.simulators.iot_hub.faults import Faults
 from gateway.simulators.iot_hub.hub import HubDescription, HubOptions, IotHub
 from gateway.simulators.iot_hub.record import ReceivedMessage
+from tests.fakes.canary import CHARS_MIN, secret
 
 
 class RunningHub:
@@ -26,6 +27,10 @@ class RunningHub:
         self._hub = hub
         self._loop = loop
         self.description: HubDescription = hub.describe()
+        for device in hub.devices.values():
+            for key in (device.primary_key, device.secondary_key):
+                if len(key) >= CHARS_MIN:  # X.509 devices have none
+                    secret(key)
 
     @property
     def hub(self) -> IotHub:

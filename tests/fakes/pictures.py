@@ -4,6 +4,8 @@ import io
 
 from PIL import Image
 
+from tests.fakes.canary import secret
+
 
 def small_picture(number: int = 0) -> bytes:
     """Return a distinct little JPEG."""
@@ -16,8 +18,8 @@ def picture_with_secrets() -> bytes:
     """Return a JPEG of noise (so that no part of it is common) with EXIF that must never leave the site."""
     image = Image.effect_noise((320, 240), 90).convert("RGB")
     exif = Image.Exif()
-    exif[0x010E] = "SECRET-DESCRIPTION-OF-THE-BARN"
-    exif[0x010F] = "SECRET-CAMERA-MAKER"
+    exif[0x010E] = secret("SECRET-DESCRIPTION-OF-THE-BARN")
+    exif[0x010F] = secret("SECRET-CAMERA-MAKER")
     exif[0x013B] = "SECRET-ARTIST"
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80, exif=exif, comment=b"SECRET-COMMENT")

@@ -14,6 +14,7 @@ import pytest
 from gateway.cloud import child_process
 from gateway.cloud.child_link import AzureIotHubLink
 from gateway.errors import LinkDown
+from tests.fakes.canary import secret
 from tests.fakes.hub import RunningHub, hub_in_thread, running_hub
 from tests.fakes.link import eventually, link_to, message
 
@@ -143,7 +144,7 @@ async def _sessions(link: AzureIotHubLink, hub: RunningHub, count: int) -> None:
 async def test_secrets_are_in_neither_command_line_nor_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running_hub(tmp_path, proxy_credentials="site:s3cret") as hub:
+    async with running_hub(tmp_path, proxy_credentials=f"site:{secret('s3cret-of-the-proxy')}") as hub:
         key = hub.connection_string().partition("SharedAccessKey=")[2]
         monkeypatch.setenv("IOTHUB_DEVICE_CONNECTION_STRING", hub.connection_string())
         monkeypatch.setenv("GATEWAY_CLOUD__PROXY", "http://site:s3cret@proxy")

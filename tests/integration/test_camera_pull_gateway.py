@@ -16,9 +16,11 @@ import requests
 from gateway.messages import Classification, Event, Transport
 from gateway.outbox.inspection import list_events
 from gateway.simulators.devices.snapshot_camera import Auth, Form, SnapshotCamera, SnapshotCameraOptions
+from tests.fakes.canary import secret
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 
 PICTURES = [(ROOT / "examples" / name).read_bytes() for name in ("banana-ripe.jpg", "apple-unripe.jpg")]
+PASSWORD = secret("s3cret-of-the-gate")
 
 
 @contextmanager
@@ -64,10 +66,10 @@ def until(holds: Callable[[], bool], timeout_s: float = 30) -> None:
 
 def test_pulled_picture_is_classified_and_in_the_outbox(tmp_path: Path) -> None:
     password_file = tmp_path / "password"
-    password_file.write_text("s3cret-of-the-gate\n")
+    password_file.write_text(f"{PASSWORD}\n")
     password_file.chmod(0o600)
     login = {"username": "admin", "password_file": str(password_file)}
-    digest = {"auth": Auth.DIGEST_SHA256, "password": "s3cret-of-the-gate"}
+    digest = {"auth": Auth.DIGEST_SHA256, "password": PASSWORD}
     with cameras(
         SnapshotCameraOptions(form=Form.BAD_HEADER, nonce_uses=2, **digest),  # type: ignore[arg-type]
         SnapshotCameraOptions(form=Form.MJPEG),

@@ -12,12 +12,14 @@ import paho.mqtt.client as paho
 import pytest
 import requests
 
+from tests.fakes.canary import secret
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.pictures import small_picture
 
 PICTURE = small_picture()
 NOTICED_S = 1.1  # the gateway looks at the book once a second
 REFUSED_LOGIN = 5  # MQTT 3.1.1 section 3.2.2.3: not authorized; 4 is a bad user name or password
+PASSWORD = secret("correct horse")
 
 
 def devices(data_dir: Path, *arguments: str, stdin: str = "") -> str:
@@ -44,7 +46,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def token(data_dir: Path) -> str:
-    devices(data_dir, "add", "cam-2", "--password", stdin="correct horse\n")
+    devices(data_dir, "add", "cam-2", "--password", stdin=f"{PASSWORD}\n")
     devices(data_dir, "add", "cam-3", "--no-secret")
     return token_of(devices(data_dir, "add", "cam-1"))
 
@@ -59,7 +61,7 @@ def gateway(data_dir: Path, token: str) -> Iterator[GatewayProcess]:
 @pytest.fixture
 def own_gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
     """One whose book and whose memory of failures no other test shares."""
-    devices(tmp_path / "data", "add", "cam-2", "--password", stdin="correct horse\n")
+    devices(tmp_path / "data", "add", "cam-2", "--password", stdin=f"{PASSWORD}\n")
     with GatewayProcess(tmp_path / "data", environment={"GATEWAY_HTTP__ACCESS": "authenticated"}) as running:
         yield running
 
@@ -118,7 +120,7 @@ def test_a_custom_vision_client_comes_in_with_its_prediction_key(gateway: Gatewa
 
 
 def test_a_password_proves_its_device(gateway: GatewayProcess) -> None:
-    assert post(gateway, auth=("cam-2", "correct horse")).json()["device_id"] == "cam-2"
+    assert post(gateway, auth=("cam-2", PASSWORD)).json()["device_id"] == "cam-2"
 
 
 def test_health_needs_no_proof(gateway: GatewayProcess) -> None:
@@ -126,16 +128,16 @@ def test_health_needs_no_proof(gateway: GatewayProcess) -> None:
 
 
 def test_a_device_reads_its_own_events_only(gateway: GatewayProcess, token: str) -> None:
-    sent = post(gateway, auth=("cam-2", "correct horse"), headers={"Idempotency-Key": "secret-shot"})
+    sent = post(gateway, auth=("cam-2", PASSWORD), headers={"Idempotency-Key": "secret-shot"})
     assert sent.status_code == 200
     path = f"{gateway.http}/v1/devices/cam-2/events/secret-shot"
-    assert requests.get(path, auth=("cam-2", "correct horse"), timeout=10).status_code == 200
+    assert requests.get(path, auth=("cam-2", PASSWORD), timeout=10).status_code == 200
     assert requests.get(path, headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code == 404
 
 
 def test_the_same_store_serves_mqtt(gateway: GatewayProcess, token: str) -> None:
     assert logged_in(gateway, "cam-1", token) == 0
-    assert logged_in(gateway, "cam-2", "correct horse") == 0
+    assert logged_in(gateway, "cam-2", PASSWORD) == 0
     assert logged_in(gateway, "cam-1", "wrong") in {4, REFUSED_LOGIN}
     assert logged_in(gateway, None, None) in {4, REFUSED_LOGIN}
 
@@ -159,7 +161,7 @@ def test_guessing_is_answered_with_429_and_a_time(own_gateway: GatewayProcess) -
 def test_no_secret_is_in_the_log(gateway: GatewayProcess, token: str) -> None:
     log = gateway.log_file.read_text()
     assert token not in log
-    assert "correct horse" not in log
+    assert PASSWORD not in log
 
 
 def test_known_serves_known_ids_and_no_others(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from adapters.mqtt.broker_link import BrokerLink
 from gateway.errors import AdapterUnavailable
 from gateway.simulators.iot_hub.certificates import CertificateAuthority
 from tests.fakes.broker_client import READINGS, make_client, running_client
+from tests.fakes.canary import secret
 from tests.fakes.ingest import FakeIngest
 from tests.fakes.intake import RecordingMeter
 from tests.fakes.mosquitto import BrokerTls, Mosquitto, Publisher, end_device, needs_mosquitto, until
@@ -144,11 +145,11 @@ async def test_a_port_that_is_no_mqtt_broker(tmp_path: Path, words: bytes) -> No
 
 @needs_mosquitto
 async def test_a_wrong_password(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path / "broker", passwords={"gw": "right"}) as broker:
-        lost = await refused_start(broker.url, tmp_path, username="gw", password="wrong")
+    with Mosquitto(tmp_path / "broker", passwords={"gw": secret("right-password")}) as broker:
+        lost = await refused_start(broker.url, tmp_path, username="gw", password=secret("wrong-password"))
         assert lost.reason == "not_authorised"
         assert "mqtt.password_file" in lost.cure
-        async with running_client(broker.url, tmp_path, FakeIngest(), username="gw", password="right"):
+        async with running_client(broker.url, tmp_path, FakeIngest(), username="gw", password="right-password"):
             pass
 
 

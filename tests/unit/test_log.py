@@ -107,6 +107,7 @@ def test_less_serious_lines_are_left_out() -> None:
     assert stream.getvalue() == ""
 
 
+@pytest.mark.logs_secrets
 def test_the_standard_librarys_loggers_use_the_same_form() -> None:
     stream = configured("json")
 
@@ -164,6 +165,7 @@ def test_no_secret_reaches_a_line(log_format: Literal["human", "json"], fields: 
     assert "***" in stream.getvalue()
 
 
+@pytest.mark.logs_secrets
 @pytest.mark.parametrize("log_format", ["human", "json"])
 def test_no_secret_reaches_a_line_through_the_event_or_a_traceback(log_format: Literal["human", "json"]) -> None:
     stream = configured(log_format)
