@@ -17,6 +17,8 @@ import sys
 import time
 from types import FrameType
 
+from gateway.confidential import close_to_others
+
 OPERATOR_ERROR = 2
 RESTART_INITIAL_S = 0.5
 RESTART_MAX_S = 30.0
@@ -98,6 +100,7 @@ def _die_with_parent() -> None:
 
 def main() -> int:
     """Run the command given as arguments."""
+    close_to_others()  # the environment may hold the cloud's key
     return Respawner(sys.argv[1:]).run()
 
 

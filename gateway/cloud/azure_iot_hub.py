@@ -53,6 +53,7 @@ from gateway.cloud.child_protocol import (
 )
 from gateway.cloud.diagnosis import causes, diagnose
 from gateway.cloud.framing import FrameDecoder, encode
+from gateway.confidential import keep_memory_private
 from gateway.redaction import redact
 
 _T = TypeVar("_T")
@@ -378,6 +379,7 @@ async def _main(connection: socket.socket, environment: Mapping[str, str]) -> No
 
 
 if __name__ == "__main__":
+    keep_memory_private()
     # Ctrl-C and systemd's SIGTERM reach the whole group; the gateway first sends what is in flight, then closes us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -42,11 +42,14 @@ def run(
 ) -> None:
     """Start the gateway and serve until Ctrl-C or SIGTERM."""
     del unsupervised  # decided in gateway/__main__.py, before anything heavy is imported
+    from gateway.confidential import keep_memory_private
     from gateway.heap import give_freed_memory_back
     from gateway.log import configure_logging
 
     give_freed_memory_back()  # before any thread starts: arenas are made per thread
     settings = load(config, sets)
+    if not settings.gateway.core_dumps:
+        keep_memory_private()
     if lan:
         settings = opened_to_lan(settings)
     configure_logging(settings.gateway.log_format, settings.gateway.log_level)

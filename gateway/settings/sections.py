@@ -93,6 +93,11 @@ class GatewaySettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least serious messages to log. debug tells each submission's steps."
     )
+    core_dumps: bool = Field(
+        default=False,
+        description="Whether a crash in native code may leave a core dump, and other programs of the same user may "
+        "look into the process. Off: its memory holds pictures and the cloud's key. Root may look in any case.",
+    )
 
 
 class LimitsSettings(Section):

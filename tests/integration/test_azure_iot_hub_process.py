@@ -150,10 +150,12 @@ async def test_secrets_are_in_neither_command_line_nor_environment(
         monkeypatch.setenv("GATEWAY_CLOUD__PROXY", "http://site:s3cret@proxy")
         async with link_to(hub) as link, link.session():
             process = Path(f"/proc/{_pid(link)}")
-            public = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            public = (process / "cmdline").read_bytes()
+            if os.geteuid() == 0:  # nobody else may look: gateway/confidential.py
+                public += (process / "environ").read_bytes()
+                assert b"PATH=" in public
             assert key.encode() not in public
             assert b"s3cret" not in public
-            assert b"PATH=" in public
 
 
 async def test_ctrl_c_does_not_take_the_process_away_before_the_gateway_has_closed(tmp_path: Path) -> None:
