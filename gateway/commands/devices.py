@@ -101,10 +101,12 @@ def list_(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonO
     from gateway.devices.book import read_book
 
     data_dir = load(config, sets).gateway.data_dir
+    book = read_book(data_dir)
     rows = {
         one.device_id: {"device_id": one.device_id, "proof": one.proof, "added_at": one.added_at.isoformat()}
-        for one in read_book(data_dir).devices.values()
+        for one in book.devices.values()
     }
+    rows |= {device_id: {"device_id": device_id, "proof": "revoked"} for device_id in sorted(book.revoked)}
     answer = ask_running_gateway(data_dir, "devices")
     for connected in () if answer is None else answer["devices"]:
         rows[connected["device_id"]] = rows.get(connected["device_id"], {"proof": "not known"}) | connected

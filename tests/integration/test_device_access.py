@@ -54,7 +54,11 @@ def token(data_dir: Path) -> str:
 @pytest.fixture(scope="module")
 def gateway(data_dir: Path, token: str) -> Iterator[GatewayProcess]:
     environment = {"GATEWAY_HTTP__ACCESS": "authenticated", "GATEWAY_MQTT__ACCESS": "authenticated"}
-    with GatewayProcess(data_dir, environment=environment) as running:
+    config = data_dir.parent / "gateway.toml"
+    config.write_text(
+        '[[http.alias]]\npath = "/upload.php"\ndevice_id = "cam-{query.cam}"\nkey_query = "pwd"\nbody = "STORED"\n'
+    )
+    with GatewayProcess(data_dir, environment=environment, arguments=("--config", str(config))) as running:
         yield running
 
 
@@ -121,6 +125,20 @@ def test_a_custom_vision_client_comes_in_with_its_prediction_key(gateway: Gatewa
 
 def test_a_password_proves_its_device(gateway: GatewayProcess) -> None:
     assert post(gateway, auth=("cam-2", PASSWORD)).json()["device_id"] == "cam-2"
+
+
+def test_hard_wired_url_may_hold_the_token_or_the_password_of_the_device_that_it_names(
+    gateway: GatewayProcess, token: str
+) -> None:
+    assert post(gateway, "/upload.php?cam=1").status_code == 401
+    assert post(gateway, f"/upload.php?cam=1&pwd={token}").text == "STORED"
+    assert post(gateway, "/upload.php?cam=2&pwd=correct horse").text == "STORED"
+    assert post(gateway, "/upload.php?cam=1&pwd=correct horse").status_code == 401
+    # The second camera's URL with the first's token is the first.
+    sent = {"Idempotency-Key": "by-url"}
+    assert post(gateway, f"/upload.php?cam=2&pwd={token}", headers=sent).text == "STORED"
+    event = f"{gateway.http}/v1/devices/cam-1/events/by-url?key={token}"
+    assert requests.get(event, timeout=10).json()["device_id"] == "cam-1"
 
 
 def test_health_needs_no_proof(gateway: GatewayProcess) -> None:

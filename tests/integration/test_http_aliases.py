@@ -1,5 +1,8 @@
 """Devices with a hard-wired URL: served on it, with the answer that they insist on, and never lied to."""
 
+import base64
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,11 +10,10 @@ import httpx
 import pytest
 
 from gateway.errors import DiskUnavailable, OutboxFull
+from gateway.messages import Image
 from gateway.settings import HttpAliasSettings, HttpSettings, SettingsInvalid, load_settings
-from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.http_server import Serving, serving_http
 from tests.fakes.intake import FakeIntake
-from tests.fakes.pictures import small_picture
 
 JPEG = b"\xff\xd8\xff" + bytes(500)
 PHP = HttpAliasSettings(
@@ -111,27 +113,29 @@ def test_mistakes_are_told_at_start(tmp_path: Path, toml: str, fault: str) -> No
     assert fault in str(told.value)
 
 
-def test_hard_wired_camera_is_served_by_a_real_gateway_with_its_password_in_the_url(tmp_path: Path) -> None:
-    from tests.integration.test_device_access import devices, token_of
-
-    data_dir = tmp_path / "data"
-    token = token_of(devices(data_dir, "add", "yard-3"))
-    devices(data_dir, "add", "yard-5", "--password", stdin="short one\n")
-    config = tmp_path / "gateway.toml"
-    config.write_text(
-        '[http]\naccess = "authenticated"\n[[http.alias]]\npath = "/upload.php"\ndevice_id = "yard-{query.cam}"\n'
-        'key_query = "pwd"\nbody = "STORED"\n'
-    )
-    with GatewayProcess(data_dir, arguments=("--config", str(config))) as gateway:
-        url = f"{gateway.http}/upload.php?cam=3"
-        assert httpx.post(url, content=small_picture()).status_code == 401
-        assert httpx.post(f"{url}&pwd={token}", content=small_picture(), timeout=30).text == "STORED"
-        old = f"{gateway.http}/upload.php?cam=5&pwd="
-        assert httpx.post(f"{old}short one", content=small_picture()).text == "STORED"
-        assert httpx.post(f"{old}wrong one", content=small_picture()).status_code == 401
-        assert httpx.post(f"{gateway.http}/upload.php?cam=3&pwd=short one", content=small_picture()).status_code == 401
-        # A proof outweighs the claim: the fourth camera's URL with the third's token is the third.
-        other = f"{gateway.http}/upload.php?cam=4&pwd={token}"
-        assert httpx.post(other, content=small_picture(), headers={"Idempotency-Key": "k"}).text == "STORED"
-        event = f"{gateway.http}/v1/devices/yard-3/events/k?key={token}"
-        assert httpx.get(event).json()["device_id"] == "yard-3"
+@pytest.mark.skipif(shutil.which("curl") is None, reason="missing package: curl")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--data-binary", "@{file}"],
+        ["-T", "{file}"],
+        ["-F", "snapshot=@{file}"],
+        ["-F", "snapshot=<{file}.txt"],
+        ["--data-urlencode", "photo@{file}.txt"],
+        ["--data-urlencode", "photo@{file}"],
+        ["--data-binary", "@{file}.txt"],
+        ["--http1.0", "--data-binary", "@{file}"],
+        ["-H", "Expect: 100-continue", "--data-binary", "@{file}"],
+    ],
+)
+def test_curl_sends_a_picture_in_every_documented_form(serving: Serving, tmp_path: Path, arguments: list[str]) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(JPEG)
+    file.with_name("a.jpg.txt").write_bytes(base64.encodebytes(JPEG))
+    sent = [argument.format(file=file) for argument in arguments]
+    url = f"{serving.url}/cams/gate/snap.jpg"
+    done = subprocess.run(["curl", "-sS", "--max-time", "30", *sent, url], capture_output=True, check=True)
+    assert done.stdout == b"OK"
+    payload = serving.intake.last.payload
+    assert isinstance(payload, Image)
+    assert payload.data == JPEG
