@@ -9,6 +9,7 @@ import typer
 
 from gateway.commands.simulate_ble import ble
 from gateway.commands.simulate_camera import camera
+from gateway.commands.simulate_cloud import edge, provisioning
 from gateway.errors import OperatorError
 from gateway.simulators.devices.mqtt_messages import Form
 
@@ -16,6 +17,8 @@ app = typer.Typer(help="Stand-ins for what a desk does not have: an IoT Hub, dev
 devices = typer.Typer(help="Devices that send pictures as real ones do.", no_args_is_help=True)
 app.add_typer(devices, name="device")
 devices.command()(ble)
+app.command()(edge)
+app.command()(provisioning)
 devices.command()(camera)
 
 

@@ -22,7 +22,7 @@ from gateway.doctor.finding import Finding, fail, ok, warn
 from gateway.doctor.machine import has_battery_clock, judge_clock, judge_cores, judge_memory, measure_memory
 from gateway.doctor.model import examine_model
 from gateway.doctor.mounts import MOUNTINFO, judge_mount, mount_of, parse_mounts
-from gateway.doctor.network import examine_broker, examine_hub, examine_ports
+from gateway.doctor.network import examine_broker, examine_edge_runtime, examine_hub, examine_ports
 from gateway.errors import GatewayError, OperatorError
 from gateway.limits import Limits, derive_limits
 from gateway.machine import usable_cores
@@ -130,6 +130,8 @@ class Examination:
     def _network(self, running: Mapping[str, Any] | None) -> Iterator[Finding]:
         self.on_step("the hub")
         yield examine_hub(self.settings.cloud)
+        if runtime := examine_edge_runtime(self.settings.cloud):
+            yield runtime
         if self.settings.mqtt.url:
             self.on_step("the MQTT broker")
             yield examine_broker(self.settings.mqtt.url)

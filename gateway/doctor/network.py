@@ -16,7 +16,8 @@ from gateway.settings import CloudSettings, HostPort, Settings, parse_broker_url
 RESOLVE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 HUB_PORTS = {"mqtt": 8883, "websockets": 443}
-_HUB, _BROKER, _PORT = "hub", "MQTT broker", "port"
+_HUB, _EDGE, _BROKER, _PORT = "hub", "IoT Edge", "MQTT broker", "port"
+_UNIX = "unix://"
 
 Resolve = Callable[[str, int], list[str]]
 Connect = Callable[[str, int], None]
@@ -80,6 +81,21 @@ def examine_hub(cloud: CloudSettings, *, resolve: Resolve = resolve, connect: Co
     if way is None:
         return ok(_HUB, "none configured: events are kept (cloud.connection_string)")
     return _examine_way(_HUB, way, resolve=resolve, connect=connect)
+
+
+def examine_edge_runtime(cloud: CloudSettings) -> Finding | None:
+    """Ask whether IoT Edge's workload socket is there; None where it is not ours to ask."""
+    uri = cloud.edge.workload_uri
+    if cloud.identity_source != "edge" or not uri.startswith(_UNIX):
+        return None
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            connection.connect(uri.removeprefix(_UNIX))
+        except OSError as error:
+            cure = "mount it into the container (edgeAgent does); sudo iotedge check; events are kept meanwhile"
+            return warn(_EDGE, f"{uri}: no connection ({_words(error)})", cure)
+    return ok(_EDGE, f"{uri} answers")
 
 
 def examine_broker(url: str, *, resolve: Resolve = resolve, connect: Connect = connect) -> Finding:

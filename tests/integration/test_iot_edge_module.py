@@ -1,8 +1,12 @@
 """The gateway as a module of IoT Edge: the real SDK, the workload API on a Unix socket, and the stand-in as edgeHub."""
 
 import os
+import random
+import re
 import shutil
+import signal
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +14,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from gateway.cloud import child_link, child_process
+from gateway.doctor.finding import Level
+from gateway.doctor.network import examine_edge_runtime
 from gateway.errors import LinkDown
 from gateway.messages import Command
+from gateway.settings import CloudSettings
 from tests.fakes.edge import QUICK, RunningEdge, edge_in_thread
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.link import eventually, link_with, message
@@ -116,6 +124,48 @@ async def test_a_runtime_without_its_socket_is_named(edge: RunningEdge) -> None:
             async with link.session():
                 pass
     assert down.value.reason == "edge_runtime_silent"
+
+
+def test_doctor_says_whether_the_runtimes_socket_is_there(edge: RunningEdge) -> None:
+    absent = dict(edge.device.environment()) | {"IOTEDGE_WORKLOADURI": f"unix://{edge.directory}/absent.sock"}
+
+    there = examine_edge_runtime(edge.cloud_settings())
+    missing = examine_edge_runtime(edge.cloud_settings(absent))
+    _wait_for(lambda: edge.device.workload.user_ids)  # until it has been seen there, so that it can be let go
+
+    assert there is not None
+    assert missing is not None
+    assert (there.level, missing.level) == (Level.OK, Level.WARN)
+    assert examine_edge_runtime(CloudSettings()) is None
+
+
+def test_a_stand_in_of_the_runtime_can_be_started_by_hand(tmp_path: Path) -> None:
+    """Paste what it prints, and the gateway is a module."""
+    address = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}.{random.randint(2, 254)}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "simulate", "edge", "--dir", str(tmp_path / "edge"), "--address", address],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as stand_in:
+        assert stand_in.stdout is not None
+        told: dict[str, str] = {}
+        for line in stand_in.stdout:
+            if found := re.fullmatch(r"  export (\w+)='(.*)'\n", line):
+                told[found[1]] = found[2]
+            if line.startswith("Paste"):
+                break
+        try:
+            with GatewayProcess(tmp_path / "data", environment=told) as gateway:
+                assert gateway.post_picture(PICTURE).status_code == 200
+                _wait_for(lambda: _delivered(gateway) == 1)
+        finally:
+            stand_in.send_signal(signal.SIGINT)
+
+
+def _delivered(gateway: GatewayProcess) -> float:
+    metrics = requests.get(f"{gateway.admin}/metrics", timeout=5).text
+    found = re.search(r'^gateway_cloud_events_total\{outcome="delivered"\} (\S+)$', metrics, re.MULTILINE)
+    return float(found[1]) if found else 0
 
 
 def _as_nobody(edge: RunningEdge) -> tuple[list[str], Path]:

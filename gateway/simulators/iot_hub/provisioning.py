@@ -84,6 +84,15 @@ class ProvisioningService:
         assert self.proxy is not None, "entered"
         return f"http://127.0.0.1:{self.proxy.port}"
 
+    def environment(self, registration_id: str, key_file: Path) -> Mapping[str, str]:
+        """Return the variables that make a gateway ask here."""
+        asked = {"ID_SCOPE": self.id_scope, "REGISTRATION_ID": registration_id, "KEY_FILE": str(key_file)}
+        return {
+            "GATEWAY_CLOUD__CA_FILE": str(self.ca_file),
+            "GATEWAY_CLOUD__PROXY": self.proxy_url,
+            **{f"GATEWAY_CLOUD__PROVISIONING__{name}": value for name, value in asked.items()},
+        }
+
     def issue_certificate(self, registration_id: str) -> CertificateFiles:
         """Return an X.509 client certificate of this registration id."""
         return self._authority.issue_device(registration_id)
