@@ -8,9 +8,9 @@ import re
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-# What follows these has no length: TEM, RST0 to RST7, SOI.
-_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-_EOI, _SOS = 0xD9, 0xDA
+# What follows these has no length: TEM, SOI. RST0 to RST7 belong to the scan that they are in.
+_BARE_MARKERS = frozenset({0x01, 0xD8})
+_EOI = 0xD9
 
 
 def is_picture(begin: bytes | bytearray) -> bool:
@@ -26,7 +26,6 @@ class PictureEnd:
 
     def __init__(self) -> None:
         self._at = 0
-        self._in_scan = False
 
     def knows(self, buffer: bytearray) -> bool:
         """Tell whether the format has an end of its own."""
@@ -41,31 +40,23 @@ class PictureEnd:
         return None
 
     def _jpeg(self, buffer: bytearray) -> int | None:
+        """Go from marker to marker: over segments by their length, over a scan (and junk) by looking for the next."""
         self._at = max(self._at, 2)
         while self._at < len(buffer):
-            found = (_MARKER.search if self._in_scan else _MARKER.match)(buffer, self._at)
+            found = _MARKER.search(buffer, self._at)
             if found is None:
-                if not self._in_scan and len(buffer) > self._at + 1:
-                    self._in_scan = True  # junk between segments: look for the next marker behind it
-                    continue
-                self._at = len(buffer) - 1 if self._in_scan else self._at
+                self._at = len(buffer) - 1
                 return None
-            marker = found[1][0]
+            self._at, marker, end = found.start(), found[1][0], found.end()
             if marker == _EOI:
-                return found.end()
+                return end
             if marker in _BARE_MARKERS:
-                self._at = found.end()
-            elif not self._skip_segment(buffer, found.end(), marker):
+                self._at = end
+            elif len(buffer) < end + 2:
                 return None
+            else:
+                self._at = end + max(int.from_bytes(buffer[end : end + 2], "big"), 2)
         return None
-
-    def _skip_segment(self, buffer: bytearray, begin: int, marker: int) -> bool:
-        if len(buffer) < begin + 2:
-            return False
-        length = int.from_bytes(buffer[begin : begin + 2], "big")
-        self._at = begin + max(length, 2)
-        self._in_scan = marker == _SOS
-        return True
 
     def _png(self, buffer: bytearray) -> int | None:
         self._at = max(self._at, len(_PNG))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from adapters.camera_pull.bodies import PictureReader
+from adapters.camera_pull.bodies import Contents, PictureReader
 from adapters.camera_pull.faults import CameraFault, Reason
 from adapters.camera_pull.heads import HEAD_BYTES_MAX, HeadReader
 from tests.fakes.raw_camera import PICTURE, WIRE_FORMS, answer, fetch, raw_camera, snapshot_of
@@ -153,3 +153,9 @@ async def test_never_more_than_the_cap_is_held() -> None:
         with pytest.raises(CameraFault, match="100000"):
             await snapshot_of(camera.url).fetch(admit)
     assert held <= 100_000
+
+
+def test_a_bomb_is_never_unpacked_beyond_the_cap() -> None:
+    contents = Contents("gzip", bytes_max=1000)
+    assert len(contents.feed(gzip.compress(bytes(1_000_000)))) == 1001
+    assert contents.feed(b"more") == b""

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from gateway.outbox.inspection import list_events
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.mosquitto import needs_mosquitto
 
@@ -34,6 +36,8 @@ def test_the_demo_ends_with_a_ledger_that_adds_up(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "uplink down" in done.stdout
+    events = list_events(tmp_path / "site" / "data", limit=1000)
+    assert "yard-camera" in {event.device_id for event in events}
     assert "kill -9" in done.stdout
     assert done.stdout.rstrip().endswith("It adds up.")
 
@@ -78,3 +82,40 @@ def test_a_simulated_http_camera_tells_each_answer(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "ripe" in done.stdout
     assert done.stdout.rstrip().endswith("cam-1: 2 of 2 accepted")
+
+
+def test_a_simulated_snapshot_camera_prints_the_line_that_makes_a_gateway_ask_it(tmp_path: Path) -> None:
+    options = ["--port", "0", "--auth", "digest", "--tls", "--form", "mjpeg", "--interval", "0.2"]
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gateway",
+            "simulate",
+            "device",
+            "camera",
+            *options,
+            "--picture",
+            "examples/banana-ripe.jpg",
+            "--dir",
+            str(tmp_path / "camera"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as camera:
+        try:
+            assert camera.stdout is not None
+            line = next(line for line in camera.stdout if line.startswith("export "))
+            name, _, value = line.removeprefix("export ").partition("=")
+            environment = {name: value.strip().strip("'")}
+            with GatewayProcess(tmp_path / "data", environment=environment):
+                assert any(told.startswith("picture 1,") for told in camera.stdout)
+                deadline_s = time.monotonic() + 20
+                while not list(list_events(tmp_path / "data", limit=1)):
+                    assert time.monotonic() < deadline_s
+                    time.sleep(0.05)
+        finally:
+            camera.terminate()
+    (event,) = list_events(tmp_path / "data", limit=10)  # the picture never changes
+    assert event.device_id == "simulated-camera"

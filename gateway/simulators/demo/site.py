@@ -19,6 +19,7 @@ from gateway.simulators.demo.devices import DemoDevices
 from gateway.simulators.demo.gateway_process import DemoGateway
 from gateway.simulators.demo.logbook import Logbook
 from gateway.simulators.demo.options import DemoOptions
+from gateway.simulators.demo.pulled import DemoPulledCamera
 from gateway.simulators.demo.radio import DemoRadio
 from gateway.simulators.demo.timeline import Happening
 from gateway.simulators.demo.verdict import Ledger, Received, Verdict, judge
@@ -74,6 +75,7 @@ class DemoSite:
         self._taken = 0
         self._started_s = time.monotonic()
         self.logbook = Logbook()
+        self._pulled = DemoPulledCamera(self.logbook, options)
 
     async def run(self) -> Verdict:
         """Play it all and return the verdict. Raises OperatorError when the site can't be built."""
@@ -81,8 +83,13 @@ class DemoSite:
         options.folder.mkdir(parents=True, exist_ok=True)
         hub_options = HubOptions(directory=options.folder / "hub", device_ids=(HUB_DEVICE,))
         radio = DemoRadio(self.logbook, options)
-        async with IotHub(hub_options) as hub, self._broker() as broker, radio:
-            environment = {**hub.describe().environment(HUB_DEVICE), **_IMPATIENT, **radio.environment}
+        async with IotHub(hub_options) as hub, self._broker() as broker, radio, self._pulled:
+            environment = {
+                **hub.describe().environment(HUB_DEVICE),
+                **_IMPATIENT,
+                **radio.environment,
+                **self._pulled.environment,
+            }
             if radio.missing:
                 self._view.left_out.append(radio.missing)
             if broker is not None:
@@ -125,6 +132,7 @@ class DemoSite:
             self._tell("devices stop")
             await devices.stop(asyncio.to_thread)
             await radio.stop()
+            await self._pulled.stop()
             await self._drained(gateway)
         finally:
             looking.cancel()
