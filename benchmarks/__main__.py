@@ -18,6 +18,7 @@ NAMES = (
     "mqtt_readings",
     "mqtt_connections",
     "ble_pictures",
+    "camera_pull",
     "flash_wear",
     "slow_card",
 )
