@@ -1,6 +1,7 @@
 """Pulled cameras: what one picture costs beside httpx, and a hundred cameras on one core, some dead and some slow."""
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import threading
@@ -114,7 +115,8 @@ def served(picture: bytes) -> Iterator[dict[str, str]]:
         path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
         Shown.numbers.setdefault(path, []).append(time.monotonic())
         if path.startswith("/dead"):
-            await reader.read()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader.read()
         body = picture[:2] + b"\xff\xfe\x00\x0a%08d" % next(stamps) + picture[2:]
         data = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
         pieces = 8 if path.startswith("/slow") else 1
@@ -129,5 +131,13 @@ def served(picture: bytes) -> Iterator[dict[str, str]]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     yield {kind: f"http://127.0.0.1:{port}/{kind}" for kind in ("well", "slow", "dead")}
-    loop.call_soon_threadsafe(loop.stop)
+    loop.call_soon_threadsafe(_end, loop)
     thread.join()
+    loop.run_until_complete(asyncio.sleep(0.1))
+    loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.stop()

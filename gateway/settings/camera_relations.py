@@ -9,10 +9,14 @@ from gateway.settings.problems import Fault, unreadable
 from gateway.settings.sections import Settings
 
 CAMERA: Key = ("camera_pull", "camera")
+AT_ONCE: Key = ("camera_pull", "at_once_max")
 
 
 def cameras(settings: Settings) -> Iterator[Fault]:
-    """Refuse two cameras under one id, and files that can't be used."""
+    """Refuse two cameras under one id, files that can't be used, and more at once than the intake takes."""
+    pull, in_flight = settings.camera_pull, settings.limits.in_flight_max
+    if pull.camera and pull.at_once_max > in_flight:
+        yield AT_ONCE, f"is above limits.in_flight_max = {in_flight}", f"Set at_once_max to {max(2, in_flight // 2)}."
     seen: set[str] = set()
     for one in settings.camera_pull.camera:
         device_id = one.effective_device_id

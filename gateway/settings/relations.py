@@ -267,7 +267,7 @@ _CHECKS: tuple[tuple[tuple[Key, ...], Callable[[Settings], Iterator[Fault]]], ..
     ((ble_relations.DEVICE,), ble_relations.devices),
     ((ble_relations.BIND_KEYS_FILE,), ble_relations.bind_keys_file),
     ((ble_relations.PROFILES_DIR,), ble_relations.profiles_dir),
-    ((camera_relations.CAMERA,), camera_relations.cameras),
+    ((camera_relations.CAMERA, camera_relations.AT_ONCE, ("limits", "in_flight_max")), camera_relations.cameras),
     *(((key,), partial(_certificates, key=key)) for key in _CERTIFICATES),
     *(
         ((key, certificate), partial(_key_file, key=key, certificate=certificate))

@@ -93,6 +93,13 @@ def test_a_password_file_that_others_can_read_is_warned_of(load: Load, files: Pa
     assert str(files / "secrets" / "gate") in warning.cure
 
 
+def test_more_at_once_than_the_intake_takes_is_told(mistakes: Mistakes, files: Path) -> None:
+    text = TWO.replace("skip_unchanged = false", "at_once_max = 65")
+    (problem,) = mistakes(text, environment={"HOME": str(files)})
+
+    assert (problem.key, problem.cure) == ("camera_pull.at_once_max", "Set at_once_max to 32.")
+
+
 def test_what_cameras_may_hold_is_within_the_budget(load: Load, files: Path) -> None:
     without, with_them = load(), load(TWO, environment={"HOME": str(files)})
     shares = {share.name: share.byte_count for share in derive_limits(with_them, cpu_count=1).shares}
