@@ -56,6 +56,8 @@ class _Alias:
         sender = await self._sender(request)
         if self.settings.takes == "image":
             await self._door.submit_image(body, content_type, sender)
+        elif self.settings.takes == "values":
+            await self._door.submit_values(self._fields(request), body, sender)
         else:
             await self._door.submit_readings(body, content_type, sender)
         return self._answer(self.settings.status, self.settings.body)
@@ -87,6 +89,15 @@ class _Alias:
             captured_at=captured_at_of(query, headers),
             on_id_reuse=IdReuse.NEW_EVENT,
         )
+
+    def _fields(self, request: Request) -> list[tuple[str, str]]:
+        """Return what the query says beside the device's id, its secret and the time."""
+        aside = {
+            self.settings.key_query,
+            "captured_at",
+            *(source.removeprefix("query.") for source in self.settings.sources),
+        }
+        return [(name, value) for name, value in request.query_params.multi_items() if name not in aside]
 
     def _claimed(self, request: Request) -> str:
         template = self.settings.device_id

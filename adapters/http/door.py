@@ -6,10 +6,12 @@ sake is noted through ``intake.refuse``; what the intake refuses, it notes itsel
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from adapters.http.body import Body
+from adapters.http.form_values import form_fields, reading_of_fields
 from adapters.http.multipart import ENVELOPE_BYTES_MAX, FormPicture, RawBody, boundary_of
 from adapters.http.picture_body import picture_of_body
 from adapters.http.url_fetch import UrlFetcher, url_of_document
@@ -70,6 +72,19 @@ class SubmissionDoor:
             except Rejected as error:
                 await self._note(error, sender, data, body.received_bytes)
                 raise
+            return await self._submit(readings, sender)
+        finally:
+            reservation.release()
+
+    async def submit_values(self, fields: Sequence[tuple[str, str]], body: Body, sender: Sender) -> Receipt:
+        """Return when the reading made of ``fields`` and of the form in ``body``, if there is one, is on disk."""
+        bytes_max = self._limits.reading_bytes_max
+        reservation = await self._reserve(body, bytes_max, sender)
+        try:
+            sink = RawBody()
+            await body.read_into(sink, bytes_max=bytes_max, reservation=reservation)
+            data = reading_of_fields([*fields, *form_fields(sink.taken)])
+            readings = parse_readings(data, content_type="application/json", now=self._clock.now())
             return await self._submit(readings, sender)
         finally:
             reservation.release()

@@ -132,9 +132,14 @@ class RawBody:
         """Take the next bytes of the body."""
         self._chunks.append(chunk)
 
+    @property
+    def taken(self) -> bytes:
+        """What has come so far, which may be nothing."""
+        return b"".join(self._chunks)
+
     def finish(self) -> bytes:
         """Return the body; RequestInvalid if it is empty."""
-        body = b"".join(self._chunks)
+        body = self.taken
         if not body:
             raise RequestInvalid("the request has no body", hint="send the payload's bytes as the body")
         return body

@@ -22,7 +22,7 @@ _RESERVED = ("/v1/", "/customvision/", "/healthz", "/readyz", "/image", "/url")
 _PATH_CURE = 'Write it as the device sends it, without the query: "/cgi-bin/upload.cgi", "/cams/{name}/snap.jpg".'
 _ID_CURE = 'Write for example "{query.cam}", "gate-{query.cam}", "{header.x-serial}", "{path.name}" or "gate".'
 
-Method = Literal["POST", "PUT", "PATCH"]
+Method = Literal["POST", "PUT", "PATCH", "GET"]
 
 
 def check_alias_path(text: str) -> str:
@@ -61,8 +61,10 @@ class HttpAliasSettings(Section):
         'part that differs: "/cams/{name}/snap.jpg".',
     )
     methods: tuple[Method, ...] = Field(default=("POST", "PUT"), min_length=1, description="What it says before it.")
-    takes: Literal["image", "readings"] = Field(
-        default="image", description="image: a picture, raw, in a form or as base64. readings: JSON as on /v1."
+    takes: Literal["image", "readings", "values"] = Field(
+        default="image",
+        description="image: a picture, raw, in a form or as base64. readings: JSON as on /v1. values: a reading made "
+        "of the fields of the query and of a form, ?temp=21.5&hum=40.",
     )
     device_id: Annotated[str, AfterValidator(check_alias_device_id)] = Field(
         default="",
@@ -112,6 +114,8 @@ class HttpAliasSettings(Section):
             raise invalid("failure_body is the text of success", "Devices must be able to tell them apart.")
         if self.status == HTTPStatus.NO_CONTENT and self.body:
             raise invalid("status 204 has no body", 'Set body = "", or status = 200.')
+        if "GET" in self.methods and self.takes != "values":
+            raise invalid("a GET brings values only", 'Set takes = "values", or take GET out of methods.')
         named = set(_PLACE.findall(self.path))
         missing = [place for place in _PLACE.findall(self.device_id) if place[:5] == "path." and place[5:] not in named]
         if missing:

@@ -1,6 +1,7 @@
 """Devices with a hard-wired URL: served on it, with the answer that they insist on, and never lied to."""
 
 import base64
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -28,12 +29,13 @@ PHP = HttpAliasSettings(
 )
 CGI = HttpAliasSettings(path="/cgi-bin/upload.cgi", device_id="{header.x-serial}", methods=("PUT",), body="")
 SNAP = HttpAliasSettings(path="/cams/{name}/snap.jpg", device_id="{path.name}", refused_status=409)
+SHELLY = HttpAliasSettings(path="/report", methods=("GET", "POST"), takes="values", device_id="{query.id}")
 LOG = HttpAliasSettings(path="/log", takes="readings", device_id="meter", status=204, body="")
 
 
 @pytest.fixture
 def serving() -> Iterator[Serving]:
-    with serving_http(settings=HttpSettings(alias=(PHP, CGI, SNAP, LOG))) as running:
+    with serving_http(settings=HttpSettings(alias=(PHP, CGI, SNAP, LOG, SHELLY))) as running:
         yield running
 
 
@@ -54,6 +56,24 @@ def test_device_is_told_by_header_path_or_settings(serving: Serving, http: httpx
     assert http.post("/cams/gate/snap.jpg", files={"whatever": ("a.jpg", JPEG)}).text == "OK"
     assert http.post("/log", json={"temperature": 20.5}).status_code == 204
     assert [one.device_id for one in serving.intake.submissions] == ["A1", "gate", "meter"]
+
+
+def test_values_in_a_query_or_a_form_are_a_reading(serving: Serving, http: httpx.Client) -> None:
+    assert http.get("/report?hum=40&temp=21.5&id=shelly-1&key=x&note=wet+hay&serial=12345678901234567890").text == "OK"
+    assert json.loads(serving.intake.last.payload.data) == {
+        "hum": 40,
+        "temp": 21.5,
+        "note": "wet hay",
+        "serial": "12345678901234567890",
+    }
+    assert serving.intake.last.device_id == "shelly-1"
+    assert http.post("/report?id=shelly-1", data={"tempf": "-3.4e1", "empty": ""}).text == "OK"
+    assert json.loads(serving.intake.last.payload.data) == {"tempf": -34.0, "empty": ""}
+    count = len(serving.intake.submissions)
+    for query in ("id=shelly-1", "id=shelly-1&a=1&a=2", "a=1"):
+        assert http.get(f"/report?{query}").status_code in {400, 422}
+    assert http.request("GET", "/report?id=a&b=1", content=b"c=2").status_code == 400
+    assert len(serving.intake.submissions) == count
 
 
 def test_request_without_its_device_or_with_another_method_is_refused(serving: Serving, http: httpx.Client) -> None:
@@ -100,6 +120,7 @@ def test_success_leaves_after_the_commit_and_not_before() -> None:
         ('failure_body = "OK"\npath = "/a"', "success"),
         ('status = 204\npath = "/a"', "no body"),
         ('status = 299\npath = "/a"', "no status"),
+        ('methods = ["GET"]\npath = "/a"', "values only"),
         ('device_id = "{cam}"\npath = "/a"', "where the device id comes from"),
         ('device_id = "{path.cam}"\npath = "/a"', "does not have"),
         ('path = "/a"\n[[http.alias]]\npath = "/a"\nmethods = ["PUT"]', "twice"),
