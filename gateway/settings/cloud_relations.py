@@ -23,6 +23,9 @@ _EDGE_NAMES = (
     *("generation_id", "workload_uri", "api_version"),
 )
 
+# systemd gives a service its credentials by an access control list, whose mask shows as rights of the group.
+SYSTEMD_CREDENTIALS = Path("/run/credentials")
+
 PROVISIONING: tuple[Key, ...] = tuple(
     ("cloud", "provisioning", name) for name in (*_PROVISIONING_NAMES, "certificate_key_file")
 )
@@ -114,7 +117,7 @@ def provisioning_files(settings: Settings) -> Iterator[Fault]:
         except OSError as error:
             yield key, unreadable(error), "Name a file that the gateway's user may read."
             continue
-        if stat.S_IMODE(mode) & 0o077:
+        if stat.S_IMODE(mode) & 0o077 and not path.is_relative_to(SYSTEMD_CREDENTIALS):
             yield (
                 key,
                 f"others than the gateway's user can reach this key (mode {stat.S_IMODE(mode):04o})",

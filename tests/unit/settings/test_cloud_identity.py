@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cloud.identity import EdgeModule, identity_of, in_words
+from gateway.settings import cloud_relations
 from tests.unit.settings.conftest import Load, Mistakes
 
 MODULE = {
@@ -47,6 +48,12 @@ def test_a_module_is_named_after_its_device_not_after_its_container(load: Load) 
 
     assert settings.gateway.id == "edge-1"
     assert load(environment=MODULE | {"GATEWAY_GATEWAY__ID": "mine"}).gateway.id == "mine"
+
+
+def test_a_device_whose_name_can_not_be_a_gateways_is_told_where_it_came_from(mistakes: Mistakes) -> None:
+    (problem,) = mistakes(environment=MODULE | {"IOTEDGE_DEVICEID": "edge#1"})
+
+    assert (problem.where, problem.key) == ("environment IOTEDGE_DEVICEID", "gateway.id")
 
 
 def test_what_the_operator_gives_wins_over_the_runtime(load: Load) -> None:
@@ -131,6 +138,15 @@ def test_a_key_that_others_can_reach_is_refused(mistakes: Mistakes, key_file: Pa
 
     assert f"mode {mode:04o}" in problem.text
     assert problem.cure.startswith(f"Close it: chmod 600 {key_file}")
+
+
+def test_a_credential_of_systemd_may_show_its_mask_as_rights_of_the_group(
+    load: Load, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloud_relations, "SYSTEMD_CREDENTIALS", key_file.parent)
+    key_file.chmod(0o440)
+
+    assert load(f'{ASKED}key_file = "device.key"').cloud.identity_source == "provisioning"
 
 
 @pytest.mark.parametrize("content", ["", "not base64!", "c2hvcnQ=", f"{KEY}\n{KEY}"])
