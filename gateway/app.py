@@ -40,6 +40,7 @@ from gateway.machine import usable_cores
 from gateway.messages import Command
 from gateway.metrics import Metrics
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
+from gateway.policies import Policies
 from gateway.ports import Adapter, CloudLink, CommandTarget
 from gateway.respawn import LAST_EXIT_VARIABLE, ended_by_native_crash
 from gateway.settings import Settings
@@ -191,6 +192,7 @@ class App:
             clock=self.clock,
             timekeeper=self.clock_watch,
             meter=self.metrics,
+            policies=Policies(self.settings.policy.rule),
         )
 
     def _start_forwarder(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:

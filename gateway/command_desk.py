@@ -172,6 +172,7 @@ class CommandDesk:
             transport=Transport.GATEWAY,
             payload=Readings(data=values_json.encode(), items=(Reading(values_json=values_json),), is_array=False),
             submission_id=_report_id(outcome.command_id),
+            is_notice=True,
         )
 
 

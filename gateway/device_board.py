@@ -95,6 +95,7 @@ class DeviceBoard:
                     transport=status.transport,
                     payload=payload,
                     captured_at=change.since,
+                    is_notice=True,
                 )
             )
         except Unavailable:

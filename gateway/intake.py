@@ -30,6 +30,7 @@ from gateway.giving_way import Unfinished, UnfinishedPlaces
 from gateway.messages import (
     ClockState,
     EventDraft,
+    EventState,
     Image,
     Kind,
     Readings,
@@ -39,6 +40,7 @@ from gateway.messages import (
     Stamp,
     Submission,
 )
+from gateway.policies import NO_POLICIES, Policies, Policy, is_unsure
 from gateway.ports import Classifier, Clock, EventStore, Meter, Timekeeper
 
 log = structlog.get_logger(__name__)
@@ -104,6 +106,7 @@ class GatewayIntake:
         clock: Clock,
         timekeeper: Timekeeper,
         meter: Meter,
+        policies: Policies = NO_POLICIES,
     ) -> None:
         self._store = store
         self._classifier = classifier
@@ -114,6 +117,7 @@ class GatewayIntake:
         self._clock = clock
         self._timekeeper = timekeeper
         self._meter = meter
+        self._policies = policies
         self._in_flight = 0
         self._in_flight_bytes = 0
         self.unfinished = UnfinishedPlaces()
@@ -287,7 +291,9 @@ class GatewayIntake:
     async def _drafts(self, submission: Submission, sha256: str, stamp: Stamp) -> tuple[EventDraft, ...]:
         payload = submission.payload
         submission_id = submission.submission_id or self._mint_id()
-        draft = _drafter(submission, submission_id=submission_id, sha256=sha256, stamp=stamp)
+        kind = Kind.CLASSIFICATION if isinstance(payload, Image) else Kind.READING
+        policy = self._policies.of(submission.device_id, kind, submission.transport, is_notice=submission.is_notice)
+        draft = _drafter(submission, submission_id=submission_id, sha256=sha256, stamp=stamp, policy=policy)
         if isinstance(payload, Readings):
             _check_size(payload.data, self._limits.reading_bytes_max, "limits.reading_bytes_max")
             return tuple(draft(reading, n if payload.is_array else None) for n, reading in enumerate(payload.items))
@@ -308,7 +314,7 @@ class GatewayIntake:
 
 
 def _drafter(
-    submission: Submission, *, submission_id: str, sha256: str, stamp: Stamp
+    submission: Submission, *, submission_id: str, sha256: str, stamp: Stamp, policy: Policy
 ) -> Callable[[Result, int | None], EventDraft]:
     def draft(result: Result, item: int | None) -> EventDraft:
         return EventDraft(
@@ -325,6 +331,11 @@ def _drafter(
             delivery=submission.delivery if submission.submission_id is None else None,
             boottime_s=stamp.reading.boottime_s,
             clock=ClockState.SYNCED if stamp.is_synced else ClockState.UNSYNCED,
+            priority=policy.priority,
+            ttl_s=policy.ttl_s,
+            fate=EventState.FILTERED if is_unsure(result, policy.min_probability) else EventState.PENDING,
+            on_change=policy.on_change,
+            summarise=policy.summarise,
         )
 
     return draft

@@ -25,6 +25,7 @@ class Kind(StrEnum):
 
     CLASSIFICATION = "classification"
     READING = "reading"
+    SUMMARY = "summary"  # counts of one device and kind over a window
 
 
 class EventState(StrEnum):
@@ -133,7 +134,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One thing a device asks us to keep. ``submission_id`` is the device's own id, or None if it gave none."""
+    """One thing that somebody asks us to keep. ``submission_id`` is the device's own id, or None if it gave none."""
 
     device_id: str
     transport: Transport
@@ -142,6 +143,7 @@ class Submission:
     captured_at: datetime | None = None
     on_id_reuse: IdReuse = IdReuse.NEW_EVENT
     delivery: Delivery | None = None
+    is_notice: bool = False  # the gateway's own word, of a device or of itself: no policy holds it back
 
 
 # --- vision -------------------------------------------------------------------------------------------
@@ -186,9 +188,71 @@ class Classification:
         return max(self.predictions, key=lambda prediction: prediction.probability).label
 
 
+# --- policies -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnChange:
+    """Send what differs from the last one sent; ``max_s``: and one that old nevertheless (None: never).
+
+    ``band``: numbers that differ by no more are equal. ``values``: the values of a reading that count; empty: all.
+    """
+
+    max_s: float | None
+    band: float = 0.0
+    values: tuple[str, ...] = ()
+
+
+class SummaryMode(StrEnum):
+    """Whether single results are sent as well."""
+
+    INSTEAD = "instead"
+    BESIDES = "besides"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summarise:
+    """Count an event in its device's window, which closes ``window_s`` (powered time) after its first event."""
+
+    mode: SummaryMode
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryMoment:
+    """When the first or last event of a window came in: the best that is known now, as of an event."""
+
+    received_at: datetime
+    clock: ClockState
+    boot: int | None
+    boottime_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What came of one device in one window. ``counts_json`` is a JSON object (gateway/summaries.py)."""
+
+    of_kind: Kind
+    window_s: float
+    first: SummaryMoment
+    last: SummaryMoment
+    counts_json: str
+
+
 # --- stored -------------------------------------------------------------------------------------------
 
-Result = Classification | Reading
+Result = Classification | Reading | Summary
+
+
+def kind_of(result: Result) -> Kind:
+    """Return what a result is."""
+    match result:
+        case Classification():
+            return Kind.CLASSIFICATION
+        case Reading():
+            return Kind.READING
+        case Summary():
+            return Kind.SUMMARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +275,8 @@ class EventDraft:
     priority: int = PRIORITY_DEFAULT
     ttl_s: float | None = None  # None: it waits for the cloud for ever
     fate: EventState = EventState.PENDING  # or FILTERED, SUMMARISED: stored, and never sent
+    on_change: OnChange | None = None  # may filter it yet
+    summarise: Summarise | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,9 +324,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingEvent:
-    """What is told of a committed event that waits for the hub. ``result_json`` is the result as it is stored.
+    """What is told of a committed event that waits for the hub.
 
-    Times and numbers are as in Event.
+    ``result_json`` is the result as it is stored, a summary as it is told. Times and numbers are as in Event.
     """
 
     epoch: str

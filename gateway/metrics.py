@@ -66,6 +66,17 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
     "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
     "gateway_outbox_pruned_total": Declaration("counter", "Delivered events removed after their keeping time"),
+    "gateway_policy_held_back_total": Declaration(
+        "counter",
+        "Events that a policy held back: min_probability, on_change, summary (stored, answered, not sent)",
+        ("policy",),
+    ),
+    "gateway_summaries_total": Declaration("counter", "Summaries made of closed windows"),
+    "gateway_outbox_oldest_pending_age_seconds": Declaration(
+        "gauge",
+        "Powered time that the oldest pending event of a priority has waited; 0 where none waits",
+        ("priority",),
+    ),
     "gateway_outbox_written_bytes_total": Declaration(
         "counter", "Bytes that the outbox caused to be written to its disk (what wears a flash card)"
     ),

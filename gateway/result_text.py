@@ -7,9 +7,20 @@ objects and a second encoding would.
 """
 
 import json
+from datetime import datetime
 from typing import Any, NoReturn
 
-from gateway.messages import Classification, Kind, ModelIdentity, Prediction, Reading, Result
+from gateway.messages import (
+    Classification,
+    ClockState,
+    Kind,
+    ModelIdentity,
+    Prediction,
+    Reading,
+    Result,
+    Summary,
+    SummaryMoment,
+)
 
 _BEFORE_PREDICTIONS = '{"predictions":'
 # Can't be inside of a label or a name: there a quotation mark is escaped.
@@ -20,6 +31,8 @@ def result_text(result: Result) -> str:
     """Return the JSON text of a result. Raises ValueError for what JSON can't say (a probability that is no number)."""
     if isinstance(result, Reading):
         return result.values_json
+    if isinstance(result, Summary):
+        return _summary_text(result)
     fields = {
         "predictions": [{"label": p.label, "probability": p.probability} for p in result.predictions],
         "model": {
@@ -42,6 +55,8 @@ def result_from_text(kind: str, text: str) -> Result:
     """Return the value that :func:`result_text` wrote."""
     if kind == Kind.READING:
         return Reading(values_json=text)
+    if kind == Kind.SUMMARY:
+        return _summary_from_text(text)
     fields = json.loads(text)
     model, image, timings = fields["model"], fields["image"], fields["timings_ms"]
     return Classification(
@@ -58,6 +73,45 @@ def result_from_text(kind: str, text: str) -> Result:
         decode_ms=timings["decode"],
         preprocess_ms=timings["preprocess"],
         inference_ms=timings["inference"],
+    )
+
+
+def moment_text(moment: SummaryMoment) -> str:
+    """Return when an event came in, as text: what its own row says of it."""
+    is_synced = moment.clock is ClockState.SYNCED
+    return json.dumps([moment.received_at.isoformat(), moment.boot, moment.boottime_s, is_synced])
+
+
+def moment_from_text(text: str) -> SummaryMoment:
+    """Return what was known of the moment when :func:`moment_text` wrote it."""
+    wall, boot, boottime_s, is_synced = json.loads(text)
+    return SummaryMoment(
+        received_at=datetime.fromisoformat(wall),
+        clock=ClockState.SYNCED if is_synced else ClockState.UNSYNCED,
+        boot=boot,
+        boottime_s=boottime_s,
+    )
+
+
+def _summary_text(summary: Summary) -> str:
+    fields = {
+        "of": summary.of_kind,
+        "window_s": summary.window_s,
+        "first": moment_text(summary.first),
+        "last": moment_text(summary.last),
+        "counts": json.loads(summary.counts_json),
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def _summary_from_text(text: str) -> Summary:
+    fields = json.loads(text)
+    return Summary(
+        of_kind=Kind(fields["of"]),
+        window_s=fields["window_s"],
+        first=moment_from_text(fields["first"]),
+        last=moment_from_text(fields["last"]),
+        counts_json=json.dumps(fields["counts"], ensure_ascii=False, separators=(",", ":")),
     )
 
 

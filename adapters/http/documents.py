@@ -8,7 +8,8 @@ from datetime import datetime
 from http import HTTPStatus
 
 from gateway.errors import SubmissionError, Unavailable
-from gateway.messages import Classification, Event, ModelIdentity, Receipt, Result
+from gateway.messages import Classification, Event, ModelIdentity, Receipt, Result, Summary
+from gateway.summaries import summary_document
 
 # RFC 9457: a URI that need not resolve. A site is offline, so it does not.
 PROBLEM_TYPE = "urn:gateway-bridge:problem:"
@@ -91,6 +92,8 @@ def event(found: Event) -> Document:
     }
     if isinstance(found.result, Classification):
         return document | _classification_fields(found.result)
+    if isinstance(found.result, Summary):
+        return document | {"summary": summary_document(found.result)}
     return document | {"values": json.loads(found.result.values_json)}
 
 

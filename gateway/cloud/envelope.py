@@ -136,6 +136,8 @@ def encode_event(event: PendingEvent) -> EncodedEvent:
     label: str | None = None
     if event.kind is Kind.CLASSIFICATION:
         told, label = _told(event.result_json)
+    elif event.kind is Kind.SUMMARY:
+        told = f'"summary":{event.result_json}'
     else:
         # The reading's text is a JSON object already: it goes out as the device wrote it.
         told = f'"values":{event.result_json}'

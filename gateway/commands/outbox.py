@@ -3,8 +3,9 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -13,7 +14,7 @@ import typer
 from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
 from gateway.errors import OperatorError
-from gateway.messages import Classification, Event, EventState, OutboxState
+from gateway.messages import Classification, Event, EventState, OutboxState, Summary
 from gateway.outbox.wear import FlashWear
 
 app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
@@ -25,12 +26,19 @@ LIST_DEFAULT = 20
 def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonOption = False) -> None:
     """Print counts, the uplink's state and what is waiting."""
     from gateway.control import ask_running_gateway
-    from gateway.outbox.inspection import read_flash_wear, read_state
+    from gateway.outbox.inspection import (
+        read_flash_wear,
+        read_pending_by_priority,
+        read_policy_counts,
+        read_state,
+    )
 
     data_dir = load(config, sets).gateway.data_dir
     state = read_state(data_dir)
     running = ask_running_gateway(data_dir, "status")
-    facts = _facts(state) | _flash(running, read_flash_wear(data_dir)) | _clock(running) | _uplink(running)
+    facts = _facts(state)
+    facts |= _waiting(read_pending_by_priority(data_dir)) | _policies(read_policy_counts(data_dir))
+    facts |= _flash(running, read_flash_wear(data_dir)) | _clock(running) | _uplink(running)
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -176,6 +184,23 @@ def _facts(state: OutboxState) -> dict[str, Any]:
     }
 
 
+def _waiting(since: Mapping[int, datetime]) -> dict[str, Any]:
+    """Return since when each priority waits, the most urgent first."""
+    told = [f"{priority}: since {moment.isoformat(timespec='seconds')}" for priority, moment in since.items()]
+    return {"waiting_by_priority": ", ".join(told) or None}
+
+
+def _policies(counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what policies have held back since the file was made, and summaries made and being counted."""
+    return {
+        "held_back_by_min_probability": counts.get("min_probability", 0),
+        "held_back_by_on_change": counts.get("on_change", 0),
+        "held_back_by_summary": counts.get("summary", 0),
+        "summaries_made": counts.get("summaries", 0),
+        "summary_windows_open": counts["windows"],
+    }
+
+
 def _flash(running: Any, saved: FlashWear) -> dict[str, Any]:
     """Return what was written to the disk: from the gateway that runs, else what it saved last."""
     return asdict(saved) if running is None else dict(running["flash"])
@@ -199,6 +224,8 @@ def _result(event: Event) -> str:
     if isinstance(result, Classification):
         best = max(result.predictions, key=lambda p: p.probability)
         return f"{best.label} {best.probability:.1%}"
+    if isinstance(result, Summary):
+        return f"summary of {json.loads(result.counts_json)['count']} {result.of_kind.value}s"
     return result.values_json if len(result.values_json) <= 60 else result.values_json[:57] + "..."
 
 

@@ -11,7 +11,7 @@ command line imports it where needed, the running gateway never.
 import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,12 +20,13 @@ import sqlite_utils
 
 from gateway.clock import SystemClock
 from gateway.errors import OperatorError
-from gateway.messages import Classification, Event, EventState, OutboxState, Refusal, Transport
+from gateway.messages import Classification, Event, EventState, OutboxState, Refusal, Result, Summary, Transport
 from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
 from gateway.outbox.ledger import load_epochs, load_ledger
 from gateway.outbox.opening import open_store
+from gateway.outbox.policy_rows import load_policy_counts
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
 from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row
@@ -34,6 +35,7 @@ from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.printable import printable_json
 from gateway.result_text import result_text
 from gateway.settings import OutboxSettings
+from gateway.summaries import summary_document
 from gateway.timekeeping.boots import BootBook
 
 # Rows of one statement: short enough to let the WAL be reset between two of them.
@@ -84,6 +86,21 @@ def read_state(data_dir: Path) -> OutboxState:
             oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
             former=epochs.former,
         )
+
+
+def read_policy_counts(data_dir: Path) -> Mapping[str, int]:
+    """Return what each policy has held back since the file was made, summaries made, and windows open now."""
+    with _reading(data_dir) as database:
+        return load_policy_counts(database.conn, load_queries())
+
+
+def read_pending_by_priority(data_dir: Path) -> Mapping[int, datetime]:
+    """Return since when the oldest pending event of each priority has waited: look-ups, not a count of all."""
+    queries = load_queries()
+    with _reading(data_dir) as database:
+        book = _book(database)
+        rows = database.conn.execute(queries.select_oldest_by_priority).fetchall()
+    return {row[0]: received_from_row(row[3], row[4:], book).at for row in rows}
 
 
 def read_flash_wear(data_dir: Path) -> FlashWear:
@@ -204,8 +221,14 @@ def requeue_offline(
 
 def event_json(event: Event) -> str:
     """Return an event as one line of JSON."""
-    fields = _fields(event) | {"result": json.loads(result_text(event.result))}
+    fields = _fields(event) | {"result": _result(event.result)}
     return printable_json(json.dumps(fields, ensure_ascii=False))
+
+
+def _result(result: Result) -> Any:
+    if isinstance(result, Summary):
+        return summary_document(result)
+    return json.loads(result_text(result))
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -243,6 +266,8 @@ def _result_columns(event: Event) -> dict[str, Any]:
     if isinstance(event.result, Classification):
         best = max(event.result.predictions, key=lambda prediction: prediction.probability)
         return {"label": best.label, "probability": best.probability}
+    if isinstance(event.result, Summary):
+        return {"values": printable_json(json.dumps(_result(event.result), ensure_ascii=False))}
     return {"values": printable_json(event.result.values_json)}
 
 

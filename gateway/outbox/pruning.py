@@ -24,6 +24,8 @@ EVICT_ROWS_PER_COMMIT_MAX = 1024
 COMMANDS_KEPT_MAX = 10_000
 # All packet ids of one session; a broker repeats what it has not seen acknowledged, which is recent.
 DELIVERIES_KEPT_MAX = 65_535
+# Devices that on_change remembers: about 1 MB of labels, where a site has tens of devices.
+LAST_SENT_KEPT_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,4 +121,6 @@ def _forget(transaction: Transaction, *, keeping: Keeping) -> int:
     forgotten += connection.execute(queries.forget_deliveries, old).rowcount
     surplus_deliveries = {"keep": DELIVERIES_KEPT_MAX, "limit": PRUNE_ROWS}
     forgotten += connection.execute(queries.forget_oldest_deliveries, surplus_deliveries).rowcount
+    surplus_last_sent = {"keep": LAST_SENT_KEPT_MAX, "limit": PRUNE_ROWS}
+    forgotten += connection.execute(queries.forget_last_sent, surplus_last_sent).rowcount
     return forgotten

@@ -24,6 +24,7 @@ class Queries:
     select_pending_spans: str
     select_first_pending: str
     select_oldest_pending: str
+    select_oldest_by_priority: str
     select_oldest_for_eviction: str
     select_lowest_for_eviction: str
     select_expired: str
@@ -70,6 +71,18 @@ class Queries:
     forget_clock_offsets: str
     keep_time: str
     select_written_bytes: str
+    select_last_sent: str
+    save_last_sent: str
+    forget_last_sent: str
+    select_window: str
+    save_window: str
+    delete_window: str
+    select_next_window_length: str
+    select_due_windows: str
+    has_windows: str
+    count_for_policy: str
+    select_policy_counts: str
+    count_windows: str
 
 
 def load_queries() -> Queries:

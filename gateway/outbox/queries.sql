@@ -96,6 +96,12 @@ SELECT received_at, boot, boottime_s, synced FROM events WHERE sequence = (
     )
 );
 
+-- name: select_oldest_by_priority
+SELECT e.priority, e.sequence, e.received_age_s, e.received_at, e.boot, e.boottime_s, e.synced
+FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]') JOIN events AS e
+    ON e.sequence = (SELECT MIN(sequence) FROM events WHERE state = 'pending' AND priority = value)
+ORDER BY e.priority;
+
 -- name: select_oldest_for_eviction
 -- Row by row from the oldest pending one on: between it and the next there is at most what was delivered meanwhile.
 SELECT sequence, kind, result FROM events NOT INDEXED WHERE state = 'pending' AND sequence >= ? ORDER BY sequence LIMIT ?;
@@ -278,3 +284,47 @@ WHERE boot = :boot;
 
 -- name: select_written_bytes
 SELECT COALESCE(SUM(written_bytes), 0) FROM boots;
+
+
+-- name: select_last_sent
+SELECT essence, sent_age_s FROM last_sent WHERE device_id = ? AND kind = ?;
+
+-- name: save_last_sent
+INSERT OR REPLACE INTO last_sent (device_id, kind, essence, sent_age_s) VALUES (?, ?, ?, ?);
+
+-- name: forget_last_sent
+DELETE FROM last_sent WHERE (device_id, kind) IN (
+    SELECT device_id, kind FROM last_sent ORDER BY sent_age_s DESC LIMIT :limit OFFSET :keep
+);
+
+-- name: select_window
+SELECT device_id, kind, window_s, priority, began_age_s, first_key, last_key, first_moment, last_moment, tally
+FROM summary_windows WHERE device_id = ? AND kind = ?;
+
+-- name: save_window
+INSERT OR REPLACE INTO summary_windows (
+    device_id, kind, window_s, priority, began_age_s, first_key, last_key, first_moment, last_moment, tally
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: delete_window
+DELETE FROM summary_windows WHERE device_id = ? AND kind = ?;
+
+-- name: select_next_window_length
+SELECT MIN(window_s) FROM summary_windows WHERE window_s > ?;
+
+-- name: select_due_windows
+SELECT device_id, kind, window_s, priority, began_age_s, first_key, last_key, first_moment, last_moment, tally
+FROM summary_windows WHERE window_s = ? AND began_age_s <= ? ORDER BY began_age_s LIMIT ?;
+
+-- name: has_windows
+SELECT EXISTS (SELECT 1 FROM summary_windows);
+
+-- name: count_for_policy
+INSERT INTO policy_counts (what, events) VALUES (?, ?)
+ON CONFLICT (what) DO UPDATE SET events = events + excluded.events;
+
+-- name: select_policy_counts
+SELECT what, events FROM policy_counts;
+
+-- name: count_windows
+SELECT COUNT(*) FROM summary_windows;

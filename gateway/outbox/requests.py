@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import ClassVar, Protocol, TypeVar
 
 from gateway.errors import OutboxFull, SubmissionIdReused
-from gateway.messages import Command, CommandState, EventDraft, EventState, IdReuse, Reading, Receipt, Refusal
+from gateway.messages import Command, CommandState, EventDraft, EventState, IdReuse, Receipt, Refusal, kind_of
+from gateway.outbox.holding import SUMMARY_BYTES, close_window, count_in_window, due_window, fates_of
 from gateway.outbox.lifecycle import step
 from gateway.outbox.pruning import Keeping, make_room, prune
 from gateway.outbox.rows import (
@@ -72,8 +73,14 @@ class CommitDrafts:
                 return receipt_from_rows(transaction.epochs, same)
             if head.on_id_reuse is IdReuse.REJECT:
                 raise SubmissionIdReused(f"{head.device_id} has used the id {head.submission_id} for other bytes")
-        if not make_room(transaction, rows=len(self._rows), bytes_wanted=self._bytes, now=self._now):
+        due = due_window(transaction, head)
+        rows, bytes_wanted = len(self._rows), self._bytes
+        if due is not None:
+            rows, bytes_wanted = rows + 1, bytes_wanted + SUMMARY_BYTES + len(due[-1])
+        if not make_room(transaction, rows=rows, bytes_wanted=bytes_wanted, now=self._now):
             raise OutboxFull(_how_full(transaction))
+        if due is not None:
+            close_window(transaction, due, now=self._now)
         self._remember_delivery(transaction)
         return self._store(transaction, id_reused=bool(known))
 
@@ -105,30 +112,32 @@ class CommitDrafts:
         insert = transaction.queries.insert_event
         first = ledger.sequence_high + 1
         boot, age_s = transaction.book.current.number, transaction.age_s
-        for sequence, row in enumerate(self._rows, first):
-            execute(insert, (sequence, id_reused, boot, age_s, *row))
+        fates = fates_of(transaction, self._drafts)
+        for sequence, (fate, row) in enumerate(zip(fates, self._rows, strict=True), first):
+            execute(insert, (sequence, id_reused, boot, age_s, fate, *row))
         ledger.sequence_high += len(self._rows)
         ledger.bytes_used += self._bytes
-        self._count(transaction, first)
-        transaction.work_added = True
+        count_in_window(transaction, self._drafts, first)
+        self._count(transaction, fates, first)
         return receipt_from_drafts(transaction.epochs, first, self._drafts, id_reused=id_reused)
 
-    def _count(self, transaction: Transaction, first: int) -> None:
+    def _count(self, transaction: Transaction, fates: Sequence[EventState], first: int) -> None:
         """Add the rows, whose first sequence is ``first``, to the ledger; those held back get their tombstones."""
-        ledger = transaction.ledger
-        fates = Counter(draft.fate for draft in self._drafts)
-        ledger.pending += fates[EventState.PENDING]
-        ledger.held_back += fates[EventState.FILTERED] + fates[EventState.SUMMARISED]
-        ledger.filtered_total += fates[EventState.FILTERED]
-        ledger.summarised_total += fates[EventState.SUMMARISED]
+        ledger, counts = transaction.ledger, Counter(fates)
+        ledger.pending += counts[EventState.PENDING]
+        ledger.held_back += counts[EventState.FILTERED] + counts[EventState.SUMMARISED]
+        ledger.filtered_total += counts[EventState.FILTERED]
+        ledger.summarised_total += counts[EventState.SUMMARISED]
         for fate in (EventState.FILTERED, EventState.SUMMARISED):
-            if fates[fate]:
-                held = [
-                    (first + n, "reading" if isinstance(draft.result, Reading) else "classification", self._rows[n][-1])
-                    for n, draft in enumerate(self._drafts)
-                    if draft.fate is fate
-                ]
+            held = [
+                (first + n, kind_of(draft.result), self._rows[n][-1])
+                for n, draft in enumerate(self._drafts)
+                if fates[n] is fate
+            ]
+            if held:
                 bury_each(transaction, held, fate)
+        # What is held back wakes nobody: word of it travels with what is sent, or waits (cloud.tombstone_wait_s).
+        transaction.work_added = transaction.work_added or bool(counts[EventState.PENDING])
 
 
 def _how_full(transaction: Transaction) -> str:

@@ -5,6 +5,7 @@ A result is kept as text (result_text.py). Times are ISO 8601 in UTC with micros
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +20,18 @@ from gateway.messages import (
     Kind,
     PendingEvent,
     PendingSpan,
-    Reading,
     Receipt,
+    Result,
+    Summary,
+    SummaryMoment,
     Tombstone,
     Transport,
     item_id,
+    kind_of,
 )
 from gateway.outbox.epochs import EpochBook
 from gateway.result_text import result_from_text, result_text
+from gateway.summaries import summary_document
 from gateway.timekeeping.boots import BootBook, ReceivedTime
 
 Row = tuple[Any, ...]
@@ -47,13 +52,12 @@ def time_text(moment: datetime) -> str:
 
 
 def row_from_draft(draft: EventDraft) -> Row:
-    """Return a draft's columns for ``insert_event``, after ``sequence``, ``id_reused``, ``boot`` and the age.
+    """Return a draft's columns for ``insert_event``, after ``sequence``, ``id_reused``, ``boot``, the age and the fate.
 
     The result's text is the last.
     """
     captured_at = draft.captured_at
     return (
-        draft.fate,
         draft.priority,
         draft.ttl_s,
         draft.boottime_s,
@@ -62,7 +66,7 @@ def row_from_draft(draft: EventDraft) -> Row:
         draft.item,
         draft.device_id,
         draft.transport.value,
-        "reading" if isinstance(draft.result, Reading) else "classification",
+        kind_of(draft.result).value,
         time_text(draft.received_at),
         None if captured_at is None else time_text(captured_at),
         draft.payload_sha256,
@@ -97,13 +101,32 @@ def event_from_row(epochs: EpochBook, row: Row, book: BootBook) -> Event:
         payload_sha256=row[9],
         payload_bytes=row[10],
         id_reused=bool(row[11]),
-        result=result_from_text(row[5], row[12]),
+        result=_with_times(result_from_text(row[5], row[12]), book),
         dead_reason=row[13],
         priority=row[17],
         clock=received.clock,
         received_after=received.after,
         received_before=received.before,
     )
+
+
+def _with_times(result: Result, book: BootBook) -> Result:
+    """Return a result with the times in it, which only a summary has, as ``book`` knows them now."""
+    if not isinstance(result, Summary):
+        return result
+    return replace(result, first=_known_now(result.first, book), last=_known_now(result.last, book))
+
+
+def _known_now(moment: SummaryMoment, book: BootBook) -> SummaryMoment:
+    is_synced = moment.clock is ClockState.SYNCED
+    now = book.received(boot=moment.boot, boottime_s=moment.boottime_s, wall=moment.received_at, is_synced=is_synced)
+    return replace(moment, received_at=now.at, clock=now.clock)
+
+
+def _told_summary(text: str, book: BootBook) -> str:
+    summary = _with_times(result_from_text(Kind.SUMMARY, text), book)
+    assert isinstance(summary, Summary), "its kind says so"
+    return json.dumps(summary_document(summary), ensure_ascii=False, separators=(",", ":"))
 
 
 def pending_from_row(epochs: EpochBook, row: Row, book: BootBook) -> PendingEvent:
@@ -122,7 +145,7 @@ def pending_from_row(epochs: EpochBook, row: Row, book: BootBook) -> PendingEven
         captured_at=None if row[8] is None else datetime.fromisoformat(row[8]),
         payload_sha256=row[9],
         id_reused=bool(row[11]),
-        result_json=row[12],
+        result_json=row[12] if row[5] != Kind.SUMMARY else _told_summary(row[12], book),
         priority=row[17],
         clock=received.clock,
         received_after=received.after,

@@ -120,6 +120,7 @@ class SqliteOutbox:
             delivered=timedelta(hours=settings.delivered_keep_h), ids=timedelta(days=settings.id_keep_days)
         )
         self._work = asyncio.Event()
+        self._priorities_shown: frozenset[str] = frozenset()
         if store.ledger.pending or store.ledger.tombstones_pending:
             self._work.set()
         self.age = PoweredAge(clock=clock, book=lambda: store.book)
@@ -232,9 +233,10 @@ class SqliteOutbox:
 
     async def state(self) -> OutboxState:
         """Return the figures, from memory but for the oldest pending event; the gauges get them too."""
-        oldest = await self._reader.rows(self._queries.select_oldest_pending, (), self._first_time)
+        firsts = await self._reader.rows(self._queries.select_oldest_by_priority, (), lambda rows: rows)
+        oldest = min(firsts, key=lambda row: int(row[1]), default=None)
         ledger = self._store.ledger
-        self._show(ledger)
+        self._show(ledger, firsts)
         return OutboxState(
             epoch=self._epochs.current,
             sequence_high=ledger.sequence_high - self._epochs.current.base,
@@ -250,7 +252,9 @@ class SqliteOutbox:
             expired_total=ledger.expired_total,
             filtered_total=ledger.filtered_total,
             summarised_total=ledger.summarised_total,
-            oldest_pending_received_at=oldest,
+            oldest_pending_received_at=None
+            if oldest is None
+            else received_from_row(oldest[3], oldest[4:], self._store.book).at,
             former=self._epochs.former,
         )
 
@@ -334,10 +338,12 @@ class SqliteOutbox:
     def _events(self, rows: list[Row]) -> tuple[PendingEvent, ...]:
         return tuple([pending_from_row(self._epochs, row, self._store.book) for row in rows])
 
-    def _first_time(self, rows: list[Row]) -> datetime | None:
-        return received_from_row(rows[0][0], rows[0][1:], self._store.book).at if rows else None
-
-    def _show(self, ledger: Ledger) -> None:
+    def _show(self, ledger: Ledger, firsts: list[Row]) -> None:
+        ages = dict.fromkeys(self._priorities_shown, 0.0)
+        ages |= {str(row[0]): max(0.0, self.age.age_s() - row[2]) for row in firsts}
+        self._priorities_shown = frozenset(ages)
+        for priority, age_s in ages.items():
+            self._meter.level("gateway_outbox_oldest_pending_age_seconds", age_s, priority=priority)
         for state, count in (
             (EventState.PENDING, ledger.pending),
             (EventState.DELIVERED, ledger.delivered),

@@ -21,6 +21,7 @@ from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
 from gateway.outbox.epochs import EpochBook
 from gateway.outbox.ledger import Ledger, load_epochs, load_ledger, save_ledger
+from gateway.outbox.policy_rows import has_windows, save_policy_counts
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
 from gateway.outbox.transaction import Caps, Transaction
@@ -46,6 +47,7 @@ class Committed:
     outcomes: Sequence[object]
     work_added: bool
     pruned: int
+    policies: Mapping[str, int]
     sync_s: float  # what COMMIT took: writing the WAL and its sync
 
 
@@ -79,6 +81,7 @@ class Store:
             boots = load_boots(connection, queries)
             self.book: BootBook = opened(boots, boot_id=clock.boot_id, boottime_s=now_s)
             (self.written_bytes,) = connection.execute(queries.select_written_bytes).fetchone()
+            self.has_windows: bool = has_windows(connection, queries)
             self.crashes: Mapping[str, int] = dict(connection.execute(queries.select_crash_suspects).fetchall())
         except sqlite3.Error as error:
             connection.close()
@@ -146,6 +149,7 @@ class Store:
             ledger=replace(self.ledger),
             book=self.book,
             boottime_s=self._clock.reading().boottime_s,
+            has_windows=self.has_windows,
         )
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -153,6 +157,7 @@ class Store:
             outcomes = [apply(request, transaction) for request in requests]
             if transaction.ledger != self.ledger:
                 save_ledger(connection, self.queries, transaction.ledger)
+            save_policy_counts(connection, self.queries, transaction.policies)
             for kind in kinds:
                 failpoints.reached(f"outbox_before_{kind}")
             began_s = self._clock.monotonic()
@@ -175,10 +180,17 @@ class Store:
             transaction.ledger.measure(transaction.connection)
         self.ledger = transaction.ledger
         self.book = transaction.book
+        self.has_windows = transaction.has_windows
         self._boot_noted = True
         work_added = transaction.work_added or self._reopened
         self._reopened = False
-        return Committed(outcomes=outcomes, work_added=work_added, pruned=transaction.pruned, sync_s=sync_s)
+        return Committed(
+            outcomes=outcomes,
+            work_added=work_added,
+            pruned=transaction.pruned,
+            policies=transaction.policies,
+            sync_s=sync_s,
+        )
 
     def _discard(self, error: BaseException) -> None:
         """Roll back. After an I/O error the descriptors may be dead for ever (a card put back): let them go."""
@@ -208,6 +220,7 @@ class Store:
             raise DiskUnavailable(str(error)) from error
         try:
             self.ledger = load_ledger(connection, self.queries)
+            self.has_windows = has_windows(connection, self.queries)
         except sqlite3.Error:
             connection.close()
             raise
@@ -231,6 +244,7 @@ def _apply(request: Request[Any], transaction: Transaction) -> object:
 def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> object:
     connection = transaction.connection
     before = replace(transaction.ledger), transaction.work_added, transaction.pruned, transaction.book
+    policies_before = transaction.policies.copy()
     connection.execute("SAVEPOINT request")
     try:
         outcome = _apply(request, transaction)
@@ -239,6 +253,7 @@ def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> obje
             raise
         connection.execute("ROLLBACK TO request")
         transaction.ledger, transaction.work_added, transaction.pruned, transaction.book = before
+        transaction.policies = policies_before
         outcome = RequestInvalid(f"can't be stored: {error}") if isinstance(error, UnicodeEncodeError) else error
     connection.execute("RELEASE request")
     return outcome

@@ -31,6 +31,9 @@ EVICTED = "evicted"
 EXPIRED = "expired"
 FILTERED = "filtered"
 SUMMARISED = "summarised"
+# What a device sends all day must not cost a message each: word of it travels with what is sent, or waits for
+# cloud.tombstone_wait_s, and coalesces meanwhile.
+_TOLD_LATER = frozenset({FILTERED, SUMMARISED})
 _BY_POLICY = frozenset({EVICTED, EXPIRED, FILTERED, SUMMARISED, MIXED})
 
 
@@ -61,7 +64,7 @@ def bury(transaction: Transaction, first_key: int, last_key: int, reason: str, *
             grave = grave.with_neighbour(neighbour)
             delete_tombstones(transaction, [neighbour.tombstone_id])
     _insert_tombstone(transaction, gone.epoch, grave)
-    transaction.work_added = True
+    transaction.work_added = transaction.work_added or reason not in _TOLD_LATER
 
 
 def bury_each(transaction: Transaction, rows: Sequence[Row], reason: str) -> None:

@@ -1,7 +1,8 @@
 """What a request may use: one open transaction, with the figures as they will be after it."""
 
 import sqlite3
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.outbox.epochs import EpochBook
@@ -41,6 +42,8 @@ class Transaction:
     boottime_s: float
     work_added: bool = False
     pruned: int = 0  # delivered events removed, for the metric
+    has_windows: bool = False  # a summary is being counted
+    policies: Counter[str] = field(default_factory=Counter)  # held back by which, and summaries made
 
     @property
     def age_s(self) -> float:

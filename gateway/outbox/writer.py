@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,7 @@ import structlog
 
 from gateway.errors import DiskUnavailable, IntakeFull, OutboxUnusable, Stopping, Unavailable
 from gateway.outbox.gathering import PICTURES_MAX, PICTURES_WAIT_S, Pace
+from gateway.outbox.holding import SUMMARIES, WINDOWS_PER_STEP, CloseWindows
 from gateway.outbox.pruning import Keeping
 from gateway.outbox.requests import Prune, Request
 from gateway.outbox.store import Store
@@ -33,6 +34,8 @@ T = TypeVar("T")
 WAITING_MAX = 16_384
 # From the last fruitless pruning step to the next; while steps bear fruit they follow each other between groups.
 PRUNE_EVERY_S = 30.0
+# How late the summary of a device that fell silent may be: nothing against the shortest windows that are of use.
+WINDOWS_EVERY_S = 5.0
 # What a power cut may take of the powered time where nothing came in; 96 small writes a day.
 KEEP_TIME_EVERY_S = 900.0
 # The kernel is asked how much was written at most so often: it costs more than a commit on a fast disk.
@@ -81,6 +84,7 @@ class Writer:
         self._left_over: list[_Waiting[Any]] = []  # of what was handed over, for the next group
         self._next_prune_at = 0.0
         self._next_keep_time_at = 0.0
+        self._next_windows_at = 0.0
         self._next_count_at = 0.0
         self._pace = Pace()
         self._written = WrittenBytes()
@@ -191,12 +195,16 @@ class Writer:
                 self._commit(self._group)
                 self._group = []
                 self._count_written()
-            if not ended and self._clock.monotonic() >= self._next_prune_at:
+            now_s = self._clock.monotonic()
+            if not ended and self._store.has_windows and now_s >= self._next_windows_at:
+                self._close_windows()
+            if not ended and now_s >= self._next_prune_at:
                 self._prune()
 
     def _gather(self) -> bool:
         """Wait for a request or the time to prune; take along what else waits. Returns whether the end mark came."""
-        wait_s = min(PRUNE_EVERY_S, max(0.0, self._next_prune_at - self._clock.monotonic()))
+        due_at = min(self._next_prune_at, self._next_windows_at if self._store.has_windows else self._next_prune_at)
+        wait_s = min(PRUNE_EVERY_S, max(0.0, due_at - self._clock.monotonic()))
         with contextlib.suppress(queue.Empty):
             gathered = self._left_over or self._queue.get(timeout=wait_s)
             began_s = self._clock.monotonic()
@@ -232,6 +240,7 @@ class Writer:
         waiting_now = max(0, self._unresolved - len(group))
         self._pace = self._pace.after(sync_s=committed.sync_s, group=len(group), waiting=waiting_now)
         self._count_pruned(committed.pruned)
+        self._count_held_back(committed.policies)
         for waiting, outcome in zip(group, committed.outcomes, strict=True):
             waiting.outcome = outcome
         self._post(group, work_added=committed.work_added)
@@ -268,6 +277,26 @@ class Writer:
         self._count_written()
         if not busy:
             self._next_prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+
+    def _close_windows(self) -> None:
+        """Make summaries of the windows whose devices have fallen silent, and go on at once where many are due."""
+        closed = 0
+        try:
+            committed = self._store.transact([CloseWindows(now=self._clock.now())])
+            (closed,) = (outcome for outcome in committed.outcomes if isinstance(outcome, int))
+            self._count_held_back(committed.policies)
+            self._post((), work_added=committed.work_added)
+        except DiskUnavailable as error:
+            log.warning("outbox_summaries_wait", error=str(error))
+        if closed < WINDOWS_PER_STEP:
+            self._next_windows_at = self._clock.monotonic() + WINDOWS_EVERY_S
+
+    def _count_held_back(self, policies: Mapping[str, int]) -> None:
+        for what, events in policies.items():
+            if what == SUMMARIES:
+                self._meter.count("gateway_summaries_total", events)
+            else:
+                self._meter.count("gateway_policy_held_back_total", events, policy=what)
 
     def _time_kept(self) -> None:
         self._written_unsaved = 0

@@ -20,6 +20,7 @@ from gateway.settings.forms import check_gateway_id, check_interface
 from gateway.settings.http_alias import HttpAliasSettings
 from gateway.settings.mqtt_sections import MqttChunksSettings, MqttSettings, MqttTopicsSettings
 from gateway.settings.outbox_sections import OutboxSettings
+from gateway.settings.policy_sections import PolicyRuleSettings, PolicySettings
 from gateway.settings.problems import Problem
 from gateway.settings.section import (
     ACCESS_TEXT,
@@ -53,6 +54,8 @@ __all__ = [
     "MqttTopicsSettings",
     "Network",
     "OutboxSettings",
+    "PolicyRuleSettings",
+    "PolicySettings",
     "PulledCameraSettings",
     "Section",
     "TlsSettings",
@@ -318,6 +321,7 @@ class Settings(Section):
     devices: DevicesSettings = DevicesSettings()
     admin: AdminSettings = AdminSettings()
     clock: ClockSettings = ClockSettings()
+    policy: PolicySettings = PolicySettings()
     outbox: OutboxSettings = OutboxSettings()
     cloud: CloudSettings = CloudSettings()
 

@@ -24,12 +24,15 @@ from gateway.messages import (
     EventState,
     IdReuse,
     Kind,
+    OnChange,
     OutboxState,
     PendingEvent,
     PendingSpan,
     Reading,
     Receipt,
     Refusal,
+    Result,
+    Summarise,
     Tombstone,
     Transport,
 )
@@ -350,8 +353,11 @@ def draft(  # every field with a default: tests name what they are about
     priority: int = PRIORITY_DEFAULT,
     ttl_s: float | None = None,
     fate: EventState = EventState.PENDING,
+    result: Result | None = None,
+    on_change: OnChange | None = None,
+    summarise: Summarise | None = None,
 ) -> EventDraft:
-    """Return a draft of a reading."""
+    """Return a draft, of a reading unless ``result`` says otherwise."""
 
     return EventDraft(
         submission_id=submission_id,
@@ -362,7 +368,7 @@ def draft(  # every field with a default: tests name what they are about
         captured_at=None,
         payload_sha256=payload_sha256,
         payload_bytes=len(values_json),
-        result=Reading(values_json=values_json),
+        result=result or Reading(values_json=values_json),
         on_id_reuse=on_id_reuse,
         delivery=delivery,
         boottime_s=boottime_s,
@@ -370,4 +376,6 @@ def draft(  # every field with a default: tests name what they are about
         priority=priority,
         ttl_s=ttl_s,
         fate=fate,
+        on_change=on_change,
+        summarise=summarise,
     )

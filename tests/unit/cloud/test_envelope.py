@@ -36,10 +36,14 @@ from gateway.messages import (
     Prediction,
     Reading,
     Result,
+    Summary,
+    SummaryMoment,
     Tombstone,
     Transport,
+    kind_of,
 )
 from gateway.result_text import result_text
+from gateway.summaries import Tally, summary_document
 
 SCHEMA_FILE = Path(__file__).resolve().parents[3] / "docs" / "envelope.schema.json"
 AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -83,17 +87,26 @@ def event(sequence: int = 1, *, result: Result = WARM, **changes: Any) -> Pendin
         item_id=f"s-{sequence}",
         device_id="device-1",
         transport=Transport.HTTP,
-        kind=Kind.CLASSIFICATION if isinstance(result, Classification) else Kind.READING,
+        kind=kind_of(result),
         received_at=AT,
         captured_at=None,
         payload_sha256="00" * 32,
         id_reused=False,
-        result_json=result_text(result),
+        result_json=json.dumps(summary_document(result)) if isinstance(result, Summary) else result_text(result),
     )
     return replace(plain, **changes)
 
 
 BANANA = event(2, result=classification(("apple", 0.25), ("ripe banana", 0.75)), transport=Transport.BLE)
+MOMENT = SummaryMoment(received_at=AT, clock=ClockState.CORRECTED, boot=1, boottime_s=1.0)
+COUNTS = Tally()
+for _ in range(2):
+    COUNTS.add(classification(("ripe", 0.9)), is_unsure=False)
+COUNTS.add(classification(("ripe", 0.1)), is_unsure=True)
+COUNTS.add(Reading(values_json='{"t":1,"huge":1e300}'), is_unsure=False)
+SUMMARY = Summary(
+    of_kind=Kind.CLASSIFICATION, window_s=600, first=MOMENT, last=MOMENT, counts_json=json.dumps(COUNTS.counts())
+)
 TOMBSTONE = Tombstone(
     tombstone_id=7, epoch=STATE.epoch.epoch, first_sequence=3, last_sequence=5, reason="outbox_evicted"
 )
@@ -235,6 +248,15 @@ def test_classification_that_is_not_as_it_was_stored_is_not_encodable() -> None:
         encode_event(replace(BANANA, result_json="{}"))
 
 
+def test_summary_tells_its_window_and_its_counts() -> None:
+    (item,) = body_of(event(3, result=SUMMARY, transport=Transport.GATEWAY))["items"]
+    assert item["kind"] == "summary"
+    assert item["summary"]["from"] == "2026-03-01T12:00:00.123Z"
+    assert (item["summary"]["from_clock"], item["summary"]["to_clock"]) == ("corrected", "corrected")
+    assert item["summary"]["labels"]["ripe"]["count"] == 2
+    assert message_of(event(3, result=SUMMARY)).properties["kind"] == "summary"
+
+
 # --- the schema ---
 
 
@@ -250,8 +272,9 @@ def test_classification_that_is_not_as_it_was_stored_is_not_encodable() -> None:
             header=Header("g", replace(STATE, epoch=Epoch(epoch="b", predecessor="a", predecessor_last_sequence=None))),
         ),
         message_of(event(received_after=AT)),
+        message_of(event(result=SUMMARY)),
     ],
-    ids=["reading", "classification", "mixed", "tombstones", "predecessor", "bounded"],
+    ids=["reading", "classification", "mixed", "tombstones", "predecessor", "bounded", "summary"],
 )
 def test_every_shape_of_body_obeys_the_schema(message: CloudMessage) -> None:
     validator().validate(json.loads(message.body))

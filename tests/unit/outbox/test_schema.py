@@ -20,6 +20,7 @@ OLD_FILES = sorted((Path(__file__).resolve().parents[2] / "data" / "outbox").glo
 # Small tables, bounded each: reading them whole is meant.
 SMALL = (
     "ledger|tombstones|refusals|commands|crash_suspects|epochs|boots|clock_offsets|sqlite_sequence|json_each|CONSTANT"
+    "|policy_counts"
 )
 
 
