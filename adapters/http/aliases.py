@@ -34,14 +34,15 @@ class AliasRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes; two aliases of one path differ in their methods (gateway/settings/relations.py)."""
-        return [
-            Route(
-                one.settings.path,
-                endpoint(one.take, route=one.settings.path, meter=self._meter, told=one.refusal),
-                methods=list(one.settings.methods),
-            )
-            for one in self._aliases
-        ]
+        return [self._route(one) for one in self._aliases]
+
+    def _route(self, alias: "_Alias") -> Route:
+        path = alias.settings.path
+        answering = endpoint(alias.take, route=path, meter=self._meter, told=alias.refusal)
+        route = Route(path, answering, methods=list(alias.settings.methods))
+        # Starlette adds HEAD to GET; one that stores a reading must not do so for whoever looks whether it is there.
+        route.methods = set(alias.settings.methods)
+        return route
 
 
 class _Alias:
@@ -92,11 +93,8 @@ class _Alias:
 
     def _fields(self, request: Request) -> list[tuple[str, str]]:
         """Return what the query says beside the device's id, its secret and the time."""
-        aside = {
-            self.settings.key_query,
-            "captured_at",
-            *(source.removeprefix("query.") for source in self.settings.sources),
-        }
+        of_device = [source.removeprefix("query.") for source in self.settings.sources] or ["device"]
+        aside = {self.settings.key_query, "captured_at", *of_device}
         return [(name, value) for name, value in request.query_params.multi_items() if name not in aside]
 
     def _claimed(self, request: Request) -> str:

@@ -81,10 +81,14 @@ class SubmissionDoor:
         bytes_max = self._limits.reading_bytes_max
         reservation = await self._reserve(body, bytes_max, sender)
         try:
-            sink = RawBody()
-            await body.read_into(sink, bytes_max=bytes_max, reservation=reservation)
-            data = reading_of_fields([*fields, *form_fields(sink.taken)])
-            readings = parse_readings(data, content_type="application/json", now=self._clock.now())
+            try:
+                sink = RawBody()
+                await body.read_into(sink, bytes_max=bytes_max, reservation=reservation)
+                data = reading_of_fields([*fields, *form_fields(sink.taken)])
+                readings = parse_readings(data, content_type="application/json", now=self._clock.now())
+            except Rejected as error:
+                await self._note(error, sender, None, body.received_bytes or len(fields))
+                raise
             return await self._submit(readings, sender)
         finally:
             reservation.release()

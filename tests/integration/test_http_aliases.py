@@ -73,6 +73,7 @@ def test_values_in_a_query_or_a_form_are_a_reading(serving: Serving, http: httpx
     for query in ("id=shelly-1", "id=shelly-1&a=1&a=2", "a=1"):
         assert http.get(f"/report?{query}").status_code in {400, 422}
     assert http.request("GET", "/report?id=a&b=1", content=b"c=2").status_code == 400
+    assert http.head("/report?id=a&b=1").status_code == 405
     assert len(serving.intake.submissions) == count
 
 
