@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.clock import SystemClock
+from gateway.cloud.provisioning import AssignmentFile
 from gateway.control import ask_running_gateway
 from gateway.doctor.bluetooth import bus_path, examine_bluetooth
 from gateway.doctor.disk import (
@@ -125,11 +126,18 @@ class Examination:
     def _limits(self) -> Limits:
         return derive_limits(self.settings, cpu_count=usable_cores())
 
+    def _assigned_hub(self) -> str:
+        cloud = self.settings.cloud
+        if cloud.identity_source != "provisioning":
+            return ""
+        known = AssignmentFile(self.settings.gateway.data_dir).load(cloud.provisioning)
+        return known.hub if known is not None else ""
+
     # --- network ---
 
     def _network(self, running: Mapping[str, Any] | None) -> Iterator[Finding]:
         self.on_step("the hub")
-        yield examine_hub(self.settings.cloud)
+        yield examine_hub(self.settings.cloud, assigned_hub=self._assigned_hub())
         if runtime := examine_edge_runtime(self.settings.cloud):
             yield runtime
         if self.settings.mqtt.url:

@@ -56,28 +56,38 @@ class Way:
     through: str = ""
 
 
-def hub_way(cloud: CloudSettings) -> Way | None:
-    """Return where the gateway connects to for the hub; None where none is configured."""
+def hub_way(cloud: CloudSettings, *, assigned_hub: str = "") -> Way | None:
+    """Return where the gateway connects to for the hub; None where none is configured.
+
+    ``assigned_hub`` is what the provisioning service said, if it was asked: then it is not needed any more.
+    """
     if not cloud.configured:
         return None
     if cloud.proxy:
         proxy = urlsplit(cloud.proxy)
         return Way(host=proxy.hostname or "", port=proxy.port or 80, through=" (the proxy)")
-    port = HUB_PORTS[cloud.transport]
+    host, through = (assigned_hub, "") if assigned_hub else _goal(cloud)
+    return Way(host=host, port=HUB_PORTS[cloud.transport], through=through)
+
+
+def _goal(cloud: CloudSettings) -> tuple[str, str]:
+    """Return the first host to connect to, and why it where it is not the hub."""
     if cloud.identity_source == "provisioning":
-        return Way(host=cloud.provisioning.host, port=port, through=" (the provisioning service)")
+        return cloud.provisioning.host, " (the provisioning service)"
     match identity_of(cloud):
         case EdgeModule(gateway_hostname=host):
-            return Way(host=host, port=port, through=" (edgeHub)")
+            return host, " (edgeHub)"
         case SymmetricKey(connection=ConnectionString(gateway_hostname=host)) if host:
-            return Way(host=host, port=port, through=" (the edge gateway)")
+            return host, " (the edge gateway)"
         case identity:
-            return Way(host=identity.hostname, port=port)
+            return identity.hostname, ""
 
 
-def examine_hub(cloud: CloudSettings, *, resolve: Resolve = resolve, connect: Connect = connect) -> Finding:
+def examine_hub(
+    cloud: CloudSettings, *, assigned_hub: str = "", resolve: Resolve = resolve, connect: Connect = connect
+) -> Finding:
     """Ask whether the way to the hub is open. A closed one is a warning: events wait."""
-    way = hub_way(cloud)
+    way = hub_way(cloud, assigned_hub=assigned_hub)
     if way is None:
         return ok(_HUB, "none configured: events are kept (cloud.connection_string)")
     return _examine_way(_HUB, way, resolve=resolve, connect=connect)

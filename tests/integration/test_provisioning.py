@@ -14,7 +14,9 @@ import pytest
 
 from gateway.cloud import child_link
 from gateway.cloud.provisioning import AssignmentFile, derived_key
+from gateway.doctor.examination import Examination
 from gateway.errors import LinkDown
+from gateway.settings import load_settings
 from gateway.simulators.iot_hub.devices import new_key
 from gateway.simulators.iot_hub.provisioning import Enrolment
 from tests.fakes.gateway_process import ROOT, GatewayProcess
@@ -272,6 +274,8 @@ def test_gateway_provision_goes_through_every_step_and_the_gateway_then_delivers
     assert dps.service.registrations == ["gw1"]
     told = _gateway("check", environment=environment | data).stdout
     assert f"device gw1 of {HUB_A}" in told
+    examination = Examination(settings=load_settings(None, environment | data, {}, tmp_path), environment={})
+    assert examination._assigned_hub() == HUB_A
 
 
 def test_a_refused_provisioning_ends_with_the_reason_and_the_cure(dps: RunningProvisioning, tmp_path: Path) -> None:

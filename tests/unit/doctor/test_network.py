@@ -87,6 +87,15 @@ def test_the_way_is_the_one_that_the_gateway_takes(cloud: CloudSettings, host: s
     assert (way.host, way.port) == (host, port)
 
 
+def test_once_assigned_the_way_is_to_the_hub_and_not_to_the_provisioning_service() -> None:
+    cloud = CloudSettings(provisioning=CloudProvisioningSettings(id_scope="0ne1"))
+
+    way = hub_way(cloud, assigned_hub="hub.example")
+
+    assert way is not None
+    assert (way.host, way.port) == ("hub.example", 8883)
+
+
 def test_no_secret_is_told() -> None:
     cloud = CloudSettings(connection_string=KEY, proxy="http://user:word@proxy.example:3128")
     for found in (examine_hub(cloud, resolve=no_name), examine_hub(cloud, resolve=answers, connect=silence)):
