@@ -3,7 +3,8 @@
 Deliberately tiny and free of third-party imports: it costs a few megabytes and
 has nothing that could fail. SIGTERM and SIGINT are passed on; a second one ends
 at once. The child gets SIGKILL if this parent dies, so no orphan keeps the
-outbox locked.
+outbox locked. Under systemd its back-off is told (gateway/service_manager.py), and
+the watchdog's SIGABRT is passed on, so that the child says where it hung.
 
 Exit codes of the child: 0 is a clean stop; 2 a mistake of the operator's that a
 restart can't mend; anything else is a crash and is tried again with back-off.
@@ -18,6 +19,7 @@ import time
 from types import FrameType
 
 from gateway.confidential import close_to_others
+from gateway.service_manager import ALIVE, ServiceManager
 
 OPERATOR_ERROR = 2
 RESTART_INITIAL_S = 0.5
@@ -46,10 +48,11 @@ class Respawner:
         self._command = command
         self._child: subprocess.Popen[bytes] | None = None
         self._signals = 0
+        self._manager = ServiceManager(os.environ)
 
     def run(self) -> int:
         """Return the exit code to end with."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGABRT):
             signal.signal(number, self._pass_on)
         wait_s = RESTART_INITIAL_S
         last_exit: str | None = None
@@ -63,9 +66,12 @@ class Respawner:
             if time.monotonic() - started > STEADY_AFTER_S:
                 wait_s = RESTART_INITIAL_S
             last_exit = f"signal:{-code}" if code < 0 else f"exit:{code}"
-            sys.stderr.write(f"gateway ended by {last_exit}; starting again in {wait_s:g} s\n")
+            told = f"ended by {last_exit}; starting again in {wait_s:g} s"
+            sys.stderr.write(f"gateway {told}\n")
+            self._manager.tell(ALIVE, f"STATUS={told}")
             if not self._wait(wait_s):
                 return 0
+            self._manager.tell(ALIVE)
             wait_s = min(wait_s * 2, RESTART_MAX_S)
 
     def _run_once(self, last_exit: str | None) -> int:

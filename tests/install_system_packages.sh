@@ -8,7 +8,8 @@ missing=""
 # command:package
 [ $# -gt 0 ] ||
     set -- curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm \
-        faketime:faketime ip:iproute2 lighttpd:lighttpd mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev
+        faketime:faketime ip:iproute2 lighttpd:lighttpd mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev \
+        systemd-analyze:systemd strace:strace
 for needed in "$@"; do
     command -v "${needed%%:*}" >/dev/null 2>&1 || missing="$missing ${needed##*:}"
 done

@@ -1,6 +1,7 @@
 """``gateway run`` and ``gateway check``."""
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import typer
 from gateway import __version__
 from gateway.banner import BannerFacts, Standing, render
 from gateway.commands.options import ConfigOption, SetOption, load
+from gateway.service_manager import READY, STOPPING, ServiceManager
 from gateway.settings import HttpSettings, MqttSettings, Settings, parse_listen
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def run(
     from gateway.heap import give_freed_memory_back
     from gateway.log import configure_logging
 
+    faulthandler.enable()  # a native crash, or the watchdog's SIGABRT, says on standard error where each thread was
     give_freed_memory_back()  # before any thread starts: arenas are made per thread
     settings = load(config, sets)
     if not settings.gateway.core_dumps:
@@ -92,16 +95,22 @@ async def _serve(settings: Settings, *, lan: bool) -> None:
     from gateway.app import App
 
     stop = asyncio.Event()
+    manager = ServiceManager(os.environ)
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, _stop_once, stop)
+        loop.add_signal_handler(number, _stop_once, stop, manager)
     app = App(settings, environment=os.environ)
 
     async def on_ready(ready: App) -> None:
+        manager.tell(READY, "STATUS=serving")
         sys.stdout.write(render(await _facts(ready, lan=lan)))
         sys.stdout.flush()
 
-    await app.run(stop, on_ready=on_ready)
+    pings = asyncio.create_task(manager.keep_pinging(), name="service_manager")
+    try:
+        await app.run(stop, on_ready=on_ready)
+    finally:
+        pings.cancel()
 
 
 async def _facts(app: "App", *, lan: bool) -> BannerFacts:
@@ -164,9 +173,10 @@ def _uplink_text(uplink: Mapping[str, object]) -> str:
     return f"{uplink['state']}" + (f" ({reason})" if reason else "")
 
 
-def _stop_once(stop: asyncio.Event) -> None:
+def _stop_once(stop: asyncio.Event, manager: ServiceManager) -> None:
     if stop.is_set():
         os._exit(130)  # a second signal means: now
+    manager.tell(STOPPING)
     stop.set()
 
 

@@ -190,6 +190,8 @@ class GatewayProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.running():
             self.stop() if kind is None else self.kill()
+        elif self._process is not None:
+            self._close()
 
 
 def _wait_for_threads(pids: Sequence[int], *, states: str) -> None:
