@@ -10,7 +10,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak fault-matrix test-bluez bench lock release-check clean venv test-deps system-deps sim-hub
+.PHONY: help run test check-style unit soak fault-matrix test-bluez bench fuzz lock release-check clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,13 @@ $(VENV)/.installed-test-bluez: $(VENV)/.installed-test
 
 test-bluez: $(VENV)/.installed-test-bluez ## BLE on the real bluetoothd, in QEMU (a few minutes; installs QEMU with apt)
 	@$(BIN)/python -m tests.bluez_vm
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-test
+	@$(PIP) install -c constraints.txt -e '.[fuzz]' || echo "atheris does not install here: inputs are changed at random"
+	@touch $@
+
+fuzz: $(VENV)/.installed-fuzz ## Fuzz what reads strangers' bytes, with progress (FUZZ="--minutes 60 --target mqtt")
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bench: $(VENV)/.installed-test ## Measure, each figure beside its bare limit, one table
 	@$(BIN)/python -m benchmarks

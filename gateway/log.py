@@ -53,6 +53,8 @@ def configure_logging(
     root.addHandler(handler)
     root.setLevel(log_level.upper())
     logging.captureWarnings(capture=True)
+    # A form that can't be read is its sender's matter: answered and counted, and no line for each.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

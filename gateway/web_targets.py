@@ -56,14 +56,14 @@ def parse_url(url: str) -> Target:
         raise UrlInvalid(f"the URL {shortened(url)} is too long or has characters that must be escaped")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError as error:
         raise UrlInvalid(f"the URL {shortened(url)} can't be read") from error
     scheme = parts.scheme.lower()
-    if scheme not in DEFAULT_PORTS or not host or "@" in parts.netloc or "%" in host:
+    if scheme not in DEFAULT_PORTS or not host or "@" in parts.netloc or set(host) & {"%", "\\"}:
         raise UrlInvalid(f"the URL {shortened(url)} is not http or https with a host and without a password")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(scheme=scheme, host=host.rstrip("."), port=port or DEFAULT_PORTS[scheme], path=path)
+    return Target(scheme=scheme, host=host, port=port or DEFAULT_PORTS[scheme], path=path)
 
 
 def redirected(target: Target, location: str) -> str:
