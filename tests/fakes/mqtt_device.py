@@ -177,5 +177,11 @@ class RawDevice:
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
 
+    @property
+    def certificate(self) -> bytes:
+        """What the listener showed; nothing without TLS."""
+        tls = self._writer.transport.get_extra_info("ssl_object")
+        return b"" if tls is None else tls.getpeercert(binary_form=True) or b""
+
     def abort(self) -> None:
         self._writer.transport.abort()

@@ -25,6 +25,8 @@ from tests.conftest import MISSING_PACKAGE
 T = TypeVar("T")
 
 DEVICE, GATEWAY_SITE, GATEWAY_UP, CLOUD = "10.77.1.2", "10.77.1.1", "10.77.2.1", "10.77.2.2"
+# Another device of the site, behind the same cable.
+NEIGHBOUR = "10.77.1.9"
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _FORWARDING = ("ipv4/ip_forward", "ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding", "ipv4/conf/*/proxy_arp")
 
@@ -100,6 +102,7 @@ def two_sides() -> Iterator[TwoSides]:
             _ip(one, "link set lo up")
         _cable(sides.gateway, "site0", GATEWAY_SITE, sides.devices, DEVICE)
         _cable(sides.gateway, "up0", GATEWAY_UP, sides.cloud, CLOUD)
+        _ip(sides.devices, f"addr add {NEIGHBOUR}/24 dev eth0")
         sides.set_forwarding(on=False)  # a new network may inherit it from a machine with Docker
         yield sides
     finally:

@@ -13,6 +13,7 @@ import structlog
 from adapters.mqtt.codec import encode
 from adapters.mqtt.codec_packets import V3_1_1, Connack, Connect, Puback
 from gateway.simulators.iot_hub.certificates import CertificateAuthority
+from gateway.tls.server import LOOK_EVERY_S
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.mqtt_device import RawDevice
 from tests.fakes.mqtt_listener import listening
@@ -99,6 +100,21 @@ async def test_plain_mqtt_at_a_tls_port_is_counted_and_logged_with_its_reason(fi
     (told,) = [entry for entry in logs if entry["event"] == "mqtt_client_dropped"]
     assert told["reason"] == "tls_handshake_failed"
     assert "SSL" in told["detail"]
+
+
+async def test_changed_certificate_is_shown_to_newcomers_and_open_connections_stay(
+    authority: CertificateAuthority, files: dict[str, Any]
+) -> None:
+    async with listening(**files) as under:
+        early = await connect(under.port, authority, "cam-1")
+        authority.issue("server", common_name="localhost", for_server=True)
+        await asyncio.sleep(LOOK_EVERY_S)
+        late = await connect(under.port, authority, "cam-2")
+        assert late.certificate != early.certificate
+        for device in (early, late):
+            device.publish(b"{}", packet_id=7)
+            assert await device.receive() == Puback(packet_id=7)
+            device.abort()
 
 
 async def test_stop_cuts_what_never_finished_its_handshake(files: dict[str, Any]) -> None:

@@ -20,19 +20,21 @@ from typer.testing import CliRunner
 
 from adapters.mqtt.codec import encode
 from adapters.mqtt.codec_packets import V3_1_1, Connack, Connect, Puback
-from gateway.commands.devices import app
+from gateway.cli import app
+from gateway.memory_shares import HTTP_CONNECTION_BYTES, TLS_CONNECTION_BYTES
 from gateway.simulators.iot_hub.certificates import CertificateAuthority, CertificateFiles
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.mqtt_device import RawDevice
 from tests.fakes.pictures import small_picture
 from tests.integration.test_device_access import NOTICED_S, token_of
+from tests.integration.test_mqtt_listener_tls import resident_kib
 
 PICTURE = small_picture()
 
 
 def devices(data_dir: Path, *arguments: str) -> str:
     """Return what ``gateway devices`` says; in this process, which saves a second."""
-    done = CliRunner().invoke(app, [*arguments, "--set", f"gateway.data_dir={data_dir}"])
+    done = CliRunner().invoke(app, ["devices", *arguments, "--set", f"gateway.data_dir={data_dir}"])
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -263,6 +265,26 @@ def test_plain_http_at_the_tls_port_is_told_so(gateway: GatewayProcess) -> None:
     with socket.create_connection(("127.0.0.1", urlsplit(gateway.http).port or 0), 10) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"https://" in plain.recv(4096)
+
+
+def test_a_connection_costs_what_the_memory_budget_counts(gateway: GatewayProcess) -> None:
+    port = urlsplit(gateway.http).port or 0
+    context = trusting(gateway)
+
+    def connected() -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", port), 10)
+        secured = context.wrap_socket(plain, server_hostname="localhost")
+        secured.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert secured.recv(4096).startswith(b"HTTP/1.1 200 ")
+        return secured
+
+    kept = [connected() for _ in range(5)]
+    before = resident_kib(gateway.worker_pid)
+    kept += [connected() for _ in range(60)]
+    each = (resident_kib(gateway.worker_pid) - before) / 60
+    for one in kept:
+        one.close()
+    assert each * 1024 < HTTP_CONNECTION_BYTES + TLS_CONNECTION_BYTES, f"{each:.1f} KiB"
 
 
 def test_no_key_is_in_the_log(gateway: GatewayProcess) -> None:
