@@ -53,6 +53,7 @@ from gateway.cloud.child_protocol import (
 )
 from gateway.cloud.diagnosis import causes, diagnose
 from gateway.cloud.framing import FrameDecoder, encode
+from gateway.cloud.sockets import send_at_once
 from gateway.confidential import keep_memory_private
 from gateway.redaction import redact
 
@@ -101,6 +102,7 @@ class HubSession:
             client: IoTHubDeviceClient | IoTHubModuleClient = await _in_own_thread(_new_client, self._order)
             self._client = client
             await client.connect()
+            send_at_once()
             # The setter blocks its thread until the SUBACK.
             if self._order.takes_commands:
                 await _in_own_thread(setattr, client, "on_message_received", self._pass_on)
