@@ -44,6 +44,7 @@ PLAN = (
     Step(command="curl --data-binary @examples/banana-ripe.jpg http://127.0.0.1:8080/image", shows='"tagName":"ripe"'),
     Step(command=".venv/bin/gateway outbox list", shows="ripe"),
     Step(command=".venv/bin/gateway simulate device mqtt --count 3", shows="cam-1"),
+    Step(command=".venv/bin/gateway simulate device camera", shows="snapshot.jpg", stays=True),
     Step(command="make hub", shows="GATEWAY_CLOUD__CONNECTION_STRING", stays=True),
 )
 LEFT_OUT = {
