@@ -56,7 +56,8 @@ class LocalAuthority:
         certificate = builder.add_extension(alternative, critical=False).sign(self._key, hashes.SHA256())
         # Last, the list: a certificate without its list is made again.
         write_durably(self._folder / SERVER, _pem(certificate) + _pem(self._certificate))
-        write_durably(self._folder / COVERED, json.dumps(list(names)).encode())
+        authority = self._certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+        write_durably(self._folder / COVERED, json.dumps({"authority": authority, "names": list(names)}).encode())
 
     def issue_device(self, device_id: str, folder: Path) -> None:
         """Write ``device_id``'s certificate, its key and the authority's certificate into ``folder``."""

@@ -76,17 +76,16 @@ class LocalCertificate:
 
     @property
     def is_due(self) -> bool:
-        return not set(self._names()) <= set(self._covered())
+        return not set(self._wanted()) <= set(self._covered()) or not self.certificate_file.exists()
 
     def ensure(self) -> None:
         with self._issuing:
             self._issue_if_due()
 
     def _issue_if_due(self) -> None:
-        covered, names = self._covered(), list(self._names())
-        if set(names) <= set(covered) and self.certificate_file.exists():
+        if not self.is_due:
             return
-        wanted = list(dict.fromkeys([*names, *covered]))[: self.NAMES_MAX]
+        wanted = list(dict.fromkeys([*self._wanted(), *self._covered()]))[: self.NAMES_MAX]
         command = [sys.executable, "-m", "gateway.tls.authority", str(self._folder), *wanted]
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=ISSUE_TIMEOUT_S)  # noqa: S603  our own
@@ -96,10 +95,15 @@ class LocalCertificate:
                 f"no certificate could be made in {self._folder}: {last or error}; check its owner and the disk"
             ) from error
 
+    def _wanted(self) -> list[str]:
+        return list(self._names())[: self.NAMES_MAX]
+
     def _covered(self) -> list[str]:
-        with contextlib.suppress(OSError, ValueError):
-            names = json.loads((self._folder / COVERED).read_bytes())
-            return [name for name in names if isinstance(name, str)]
+        """Return the names of the certificate that is there; none if another authority has come since."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            covered = json.loads((self._folder / COVERED).read_bytes())
+            if covered["authority"] == fingerprint(self.trusted_file):
+                return [name for name in covered["names"] if isinstance(name, str)]
         return []
 
     def describe(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _IF_INET6 = Path("/proc/net/if_inet6")
+_IFA_F_TEMPORARY = 0x01  # linux/if_addr.h
 _SIOCGIFADDR = 0x8915  # linux/sockios.h
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
@@ -34,8 +35,15 @@ def _addresses_4() -> Iterator[str]:
 
 def _addresses_6() -> Iterator[str]:
     with contextlib.suppress(OSError):  # a kernel without IPv6
-        for line in _IF_INET6.read_text(encoding="ascii").splitlines():
-            address = ipaddress.IPv6Address(int(line.split()[0], 16))
-            # Link-local ones are only reached with an interface's name behind them, which no certificate has.
-            if not address.is_link_local:
-                yield str(address)
+        yield from addresses_of(_IF_INET6.read_text(encoding="ascii"))
+
+
+def addresses_of(if_inet6: str) -> Iterator[str]:
+    """Yield the lasting addresses of what Linux tells in ``/proc/net/if_inet6``."""
+    for line in if_inet6.splitlines():
+        digits, _, _, _, flags, *_ = line.split()
+        address = ipaddress.IPv6Address(int(digits, 16))
+        # Link-local ones are only reached with an interface's name behind them, which no certificate has. Temporary
+        # ones (RFC 8981) are another every day, and nobody is told of them.
+        if not address.is_link_local and not int(flags, 16) & _IFA_F_TEMPORARY:
+            yield str(address)

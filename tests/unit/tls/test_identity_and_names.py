@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import AdapterUnavailable
+from gateway.tls.authority import LocalAuthority
 from gateway.tls.certificates import LocalCertificate, fingerprint
-from gateway.tls.host_names import host_names
+from gateway.tls.host_names import addresses_of, host_names
 from gateway.tls.identity import device_of_certificate
 
 
@@ -45,6 +46,32 @@ def test_host_has_the_address_that_it_sends_from() -> None:
             pytest.skip("this machine has no route")
         address = plug.getsockname()[0]
     assert address in host_names()
+
+
+def test_temporary_and_link_local_addresses_are_left_out() -> None:
+    told = (
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fe800000000000000000000000000001 02 40 20 80     eth0\n"
+        "20010db8000000000000000000000005 02 40 00 00     eth0\n"
+        "20010db80000000000000000000000aa 02 40 00 01     eth0\n"
+    )
+    assert list(addresses_of(told)) == ["::1", "2001:db8::5"]
+
+
+def test_certificate_is_made_anew_for_another_authority_and_not_for_ever_on_a_host_with_many_names(
+    tmp_path: Path,
+) -> None:
+    many = tuple(f"host-{n}.farm.example" for n in range(LocalCertificate.NAMES_MAX + 10))
+    local = LocalCertificate(tmp_path, lambda: many)
+    due = [local.is_due]
+    local.ensure()
+    due.append(local.is_due)
+    (tmp_path / "tls" / "authority.key").unlink()
+    LocalAuthority(tmp_path / "tls")  # as a command would: without its key it is another
+    due.append(local.is_due)
+    local.ensure()
+    due.append(local.is_due)
+    assert due == [True, False, True, False]
 
 
 def test_no_certificate_is_told_with_the_folder_and_the_reason(tmp_path: Path) -> None:
