@@ -203,6 +203,17 @@ class OutboxUnusable(OperatorError):
     """The outbox file can't be opened as it is: damaged, from a newer version, or not ours."""
 
 
+class OutboxDamaged(OutboxUnusable):
+    """The outbox file is damaged. The next start sets it aside, begins a new one and saves what is whole.
+
+    ``why`` is what was seen, in a few words.
+    """
+
+    def __init__(self, detail: str, *, why: str = "") -> None:
+        super().__init__(detail)
+        self.why = why or detail
+
+
 class DiskNotReady(GatewayError):
     """The outbox can't be opened because the disk is full or failing: worth another start later, unlike a mistake."""
 

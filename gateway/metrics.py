@@ -65,6 +65,14 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_outbox_ballast_out": Declaration("gauge", "1 while the disk is full and the ballast was let go"),
     "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
     "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
+    "gateway_outbox_checks_total": Declaration(
+        "counter", "Rounds of the check of the whole file by outcome: sound, damaged", ("outcome",)
+    ),
+    "gateway_outbox_check_rows": Declaration("gauge", "Rows read in this round of the check, or in the last one"),
+    "gateway_outbox_salvaged_rows": Declaration("gauge", "Events and ids taken out of damaged files"),
+    "gateway_outbox_damaged_sequences": Declaration(
+        "gauge", "Sequences of which nothing was left in damaged files; the cloud may have them"
+    ),
     "gateway_outbox_pruned_total": Declaration("counter", "Delivered events removed after their keeping time"),
     "gateway_policy_held_back_total": Declaration(
         "counter",

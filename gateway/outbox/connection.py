@@ -8,13 +8,14 @@ renamed when complete: a short one is never ours.
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable
+from gateway.errors import DiskNotReady, DiskUnavailable, OutboxDamaged, OutboxUnusable
 from gateway.messages import Epoch
 from gateway.outbox.files import DATABASE_NAME, NEW_DATABASE_NAME, sync_directory, sync_file
+from gateway.outbox.look import look_over
 from gateway.outbox.queries import Queries
 from gateway.outbox.rows import time_text
 from gateway.outbox.schema import Migration, check_version, migrate
@@ -44,6 +45,10 @@ _DISK_CODES = frozenset(
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
+class NotADatabase(OutboxUnusable):
+    """The file has no header of a database: somebody else's, or an outbox that lost its first page."""
+
+
 def is_disk_trouble(error: BaseException) -> bool:
     """Return whether ``error`` says that the disk, and not the statement, is at fault."""
     return isinstance(error, sqlite3.Error) and _primary_code(error) in _DISK_CODES
@@ -70,9 +75,18 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 
 def create_database(
-    data_dir: Path, *, migrations: Sequence[Migration], queries: Queries, epoch: Epoch, now: datetime
+    data_dir: Path,
+    *,
+    migrations: Sequence[Migration],
+    queries: Queries,
+    epoch: Epoch,
+    now: datetime,
+    fill: Callable[[sqlite3.Connection], None] | None = None,
 ) -> None:
-    """Build a new outbox file and return when it is on disk under its name, mode 0600."""
+    """Build a new outbox file and return when it is on disk under its name, mode 0600.
+
+    ``fill`` puts in what it begins with, before its epoch.
+    """
     _refuse_orphaned_wal(data_dir)
     path = data_dir / NEW_DATABASE_NAME
     for suffix in ("", "-journal", "-wal", "-shm"):
@@ -83,16 +97,23 @@ def create_database(
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         migrate(connection, migrations)
-        connection.execute(
-            queries.insert_epoch,
-            (epoch.epoch, epoch.predecessor, epoch.predecessor_last_sequence, epoch.base, time_text(now)),
-        )
+        connection.execute("BEGIN")
+        if fill is not None:
+            fill(connection)
+        insert_epoch(connection, queries, epoch, now)
+        connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
     sync_file(path)
     path.rename(data_dir / DATABASE_NAME)
     sync_directory(data_dir)
+
+
+def insert_epoch(connection: sqlite3.Connection, queries: Queries, epoch: Epoch, now: datetime) -> None:
+    """Write an epoch into the open transaction. Raises sqlite3.Error."""
+    row = (epoch.epoch, epoch.predecessor, epoch.predecessor_last_sequence, epoch.base, time_text(now))
+    connection.execute(queries.insert_epoch, row)
 
 
 def _refuse_orphaned_wal(data_dir: Path) -> None:
@@ -117,10 +138,13 @@ def open_for_writing(path: Path, *, bytes_max: int, migrations: Sequence[Migrati
             check_version(connection, known=len(migrations))
             _configure(connection, bytes_max=bytes_max)
             _settle(connection, path)
+            look_over(connection, migrations)
             migrate(connection, migrations)
         except BaseException:
             connection.close()
             raise
+    except OutboxDamaged as error:
+        raise damaged(path, error) from error
     except (sqlite3.Error, OutboxUnusable) as error:
         raise unusable(path, error) from error
     except OSError as error:
@@ -148,11 +172,17 @@ def unusable(path: Path, error: Exception) -> OutboxUnusable | DiskNotReady:
             return DiskNotReady(f"{path} can't be opened ({error}): is the card in, and sound?")
         return OutboxUnusable(f"{path} can't be opened ({error}): check its permissions and the free disk space")
     if isinstance(error, sqlite3.Error):
-        return OutboxUnusable(
-            f"{path} is damaged ({error}): move it away with its -wal file and keep both "
-            f"(`sqlite3 {path.name} .recover` saves what is readable); a new one is made at the next start"
-        )
+        return damaged(path, error)
     return OutboxUnusable(f"{path} can't be used: {error}")
+
+
+def damaged(path: Path, error: Exception | str) -> OutboxDamaged:
+    """Return the operator's error for a file that is not sound."""
+    return OutboxDamaged(
+        f"{path} is damaged ({error}): when the gateway starts it sets the file aside whole, begins a new one and "
+        "takes over what can be read",
+        why=str(error),
+    )
 
 
 def _is_full(directory: Path) -> bool:
@@ -164,19 +194,16 @@ def _is_full(directory: Path) -> bool:
 
 
 def check_header(path: Path) -> None:
-    """Raise OutboxUnusable for a file that SQLite would take for an empty database, or not for one at all."""
+    """Raise OutboxDamaged for a file that SQLite would take for an empty database, NotADatabase for one of no kind."""
     try:
         with path.open("rb") as file:
             header = file.read(len(_HEADER))
     except OSError as error:
         raise OutboxUnusable(f"{path} can't be read ({error.strerror}): check its owner and permissions") from error
     if not header:
-        raise OutboxUnusable(
-            f"{path} is empty, as a full disk or an interrupted copy leaves it: "
-            "restore it from a copy, or delete it to start a new outbox"
-        )
+        raise damaged(path, "it is empty, as a full disk or an interrupted copy leaves it")
     if header != _HEADER:
-        raise OutboxUnusable(f"{path} is not an SQLite database: move it away, or set another gateway.data_dir")
+        raise NotADatabase(f"{path} is not an SQLite database: move it away, or set another gateway.data_dir")
 
 
 def _connect(uri: str) -> sqlite3.Connection:
@@ -211,7 +238,10 @@ def _settle(connection: sqlite3.Connection, path: Path) -> None:
     sync_file(Path(f"{path}-wal"))
     sync_directory(path.parent)
     try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        _, frames, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if frames == copied and path.stat().st_size < pages * PAGE_BYTES:
+            raise OutboxDamaged(f"it is cut off: {path.stat().st_size} of {pages * PAGE_BYTES} bytes are there")
     except sqlite3.OperationalError as error:
         if not leaves_connection_sound(error):  # a full disk has no room for the copies; the WAL itself is synced
             raise

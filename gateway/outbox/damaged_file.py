@@ -85,6 +85,10 @@ class DamagedFile:
         else:
             yield from self._leaves(self.layouts[table], root, whole, below, depth=0)
 
+    def is_whole(self, table: str) -> bool:
+        """Return whether every row of a table with rowids can be read."""
+        return not any(leaf.holes for leaf in self.leaves(table))
+
     def rows(self, table: str) -> Iterator[SaneRow]:
         """Yield the rows of any table, as far as they can be read."""
         layout, root = self.layouts.get(table), self.roots.get(table)
@@ -95,6 +99,13 @@ class DamagedFile:
                 yield from leaf.rows
         else:
             yield from self._index_rows(layout, root, depth=0)
+
+    def column(self, table: str, name: str) -> Iterator[Value]:
+        """Yield one column of a table, where this version of the schema has it."""
+        layout = self.layouts.get(table)
+        if layout is not None and name in layout.names:
+            place = layout.names.index(name)
+            yield from (row[place] for row in self.rows(table))
 
     def last_given(self, table: str) -> int | None:
         """Return the highest key that SQLite says it has given in a table with AUTOINCREMENT."""

@@ -47,6 +47,17 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    @property
+    def insert(self) -> str:
+        """Return the statement that puts a row in where its key is free. Names are out of our own migrations."""
+        marks = ", ".join("?" * len(self.columns))
+        return f"INSERT OR IGNORE INTO {self.table} ({', '.join(self.names)}) VALUES ({marks})"  # noqa: S608
+
+    @property
+    def select(self) -> str:
+        """Return the statement that reads whole rows, after their rowids; without a WHERE."""
+        return f"SELECT rowid, {', '.join(self.names)} FROM {self.table}"  # noqa: S608
+
     def row(self, rowid: int, values: Sequence[Value]) -> tuple[Value, ...] | None:
         """Return a record as a row, or None if it can't be one of this table."""
         if len(values) > len(self.columns):
@@ -56,12 +67,14 @@ class Layout:
             if row[self.key] is not None:
                 return None  # the rowid is not in the record
             row[self.key] = rowid
+        return tuple(row) if self.makes_sense(row) else None
+
+    def makes_sense(self, row: Sequence[Value]) -> bool:
+        """Return whether values, one for each column, can be a row of this table."""
         if not all(_fits(column, value) for column, value in zip(self.columns, row, strict=True)):
-            return None
+            return False
         rule = _RULES.get(self.table)
-        if rule is not None and not rule(dict(zip(self.names, row, strict=True))):
-            return None
-        return tuple(row)
+        return rule is None or rule(dict(zip(self.names, row, strict=True)))
 
 
 def layouts(migrations: Sequence[Migration], version: int) -> Mapping[str, Layout]:

@@ -58,6 +58,9 @@ class Queries:
     forget_commands: str
     forget_oldest_commands: str
     select_epochs: str
+    select_is_open: str
+    set_is_open: str
+    begin_ledger: str
     insert_epoch: str
     select_ledger: str
     save_ledger: str

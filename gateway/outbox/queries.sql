@@ -235,6 +235,18 @@ DELETE FROM commands WHERE command_id IN (
 -- name: select_epochs
 SELECT epoch, predecessor, predecessor_last_sequence, base FROM epochs ORDER BY base;
 
+-- name: select_is_open
+SELECT is_open FROM epochs ORDER BY base DESC LIMIT 1;
+
+-- name: set_is_open
+UPDATE epochs SET is_open = ?;
+
+-- name: begin_ledger
+-- A new epoch in the same file: what waits is taken over, the totals begin anew.
+UPDATE ledger SET
+    taken_over = pending + dead, delivered_total = 0, evicted_total = 0, expired_total = 0, filtered_total = 0,
+    summarised_total = 0;
+
 -- name: insert_epoch
 INSERT INTO epochs (epoch, predecessor, predecessor_last_sequence, base, created_at) VALUES (?, ?, ?, ?, ?);
 

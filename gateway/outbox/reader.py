@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.errors import DiskUnavailable, Stopping
-from gateway.outbox.connection import disk_unavailable, is_damage, open_for_reading, unusable
+from gateway.errors import DiskUnavailable, OutboxDamaged, Stopping
+from gateway.outbox.connection import damaged, disk_unavailable, is_damage, open_for_reading
 from gateway.outbox.rows import Row
 
 T = TypeVar("T")
@@ -22,16 +22,20 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 class Reader:
-    """Runs statements in its own thread. Waiting ones are bounded by who asks: intake, forwarder, connections."""
+    """Runs statements in its own thread. Waiting ones are bounded by who asks: intake, forwarder, connections.
 
-    def __init__(self, path: Path) -> None:
+    ``on_damage`` is told, in that thread, of damage that a fresh look shows again.
+    """
+
+    def __init__(self, path: Path, *, on_damage: Callable[[OutboxDamaged], None] = lambda _: None) -> None:
         self._path = path
+        self._on_damage = on_damage
         self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox-reader")
 
     async def rows(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:
-        """Return ``decode(rows)``, both done in the thread. Raises DiskUnavailable, Stopping, OutboxUnusable."""
+        """Return ``decode(rows)``, both done in the thread. Raises DiskUnavailable, Stopping, OutboxDamaged."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor, self._read, sql, parameters, decode)
@@ -57,7 +61,9 @@ class Reader:
         except sqlite3.Error as error:
             self._disconnect()
             if is_damage(error):
-                raise unusable(self._path, error) from error
+                damage = damaged(self._path, error)
+                self._on_damage(damage)
+                raise damage from error
             raise disk_unavailable(error) from error
 
     def _attempt(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:

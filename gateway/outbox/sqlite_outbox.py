@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway.errors import DiskUnavailable, OutboxDamaged
 from gateway.messages import (
     PRIORITY_DEFAULT,
     Classification,
@@ -30,9 +31,11 @@ from gateway.messages import (
     Refusal,
     Tombstone,
 )
+from gateway.outbox.epochs import EpochBook
 from gateway.outbox.files import DirectoryLock, prepare_directory
+from gateway.outbox.integrity import Checker, CheckState
 from gateway.outbox.ledger import Ledger
-from gateway.outbox.opening import open_store
+from gateway.outbox.opening import open_store, salvage_at_once
 from gateway.outbox.pruning import Keeping
 from gateway.outbox.reader import Reader
 from gateway.outbox.requests import (
@@ -58,6 +61,8 @@ from gateway.outbox.rows import (
     spans_from_rows,
     tombstone_from_row,
 )
+from gateway.outbox.salvage import BuryHoles, Salvage, SalvageState, SaveRows
+from gateway.outbox.schema import load_migrations
 from gateway.outbox.store import Store
 from gateway.outbox.time_requests import NoteOffset
 from gateway.outbox.wear import FlashWear, flash_wear
@@ -77,6 +82,9 @@ REQUEUE_ROWS = 500
 SEQUENCE_END = 2**63 - 1
 # Of the 10 s that Docker grants; what is under way ends within milliseconds on a disk that answers.
 CLOSE_TIMEOUT_S = 4.0
+# Between two steps of a salvage, so that commits go first.
+SALVAGE_REST_S = 0.02
+SALVAGE_RETRY_S = 30.0
 
 
 def open_outbox(
@@ -96,20 +104,29 @@ def open_outbox(
     lock = DirectoryLock(data_dir)
     try:
         store = open_store(data_dir, settings=settings, clock=clock, predecessor=predecessor)
+        salvage = Salvage(data_dir, load_migrations(), store.salvages)
+        salvage_at_once(store, salvage, clock=clock)
     except BaseException:
         lock.release()
         raise
-    return SqliteOutbox(store, lock=lock, settings=settings, clock=clock, meter=meter)
+    return SqliteOutbox(store, salvage=salvage, lock=lock, settings=settings, clock=clock, meter=meter)
 
 
 class SqliteOutbox:
     """EventStore, PendingQueue, CommitSignal, CommandStore and EventReader on one file."""
 
     def __init__(
-        self, store: Store, *, lock: DirectoryLock, settings: OutboxSettings, clock: BootClock, meter: Meter
+        self,
+        store: Store,
+        *,
+        salvage: Salvage,
+        lock: DirectoryLock,
+        settings: OutboxSettings,
+        clock: BootClock,
+        meter: Meter,
     ) -> None:
         self._store = store
-        self._epochs = store.epochs
+        self._salvage = salvage
         self._queries = store.queries
         self._lock = lock
         store.before_reopening = lock.renew
@@ -126,7 +143,7 @@ class SqliteOutbox:
         self.age = PoweredAge(clock=clock, book=lambda: store.book)
         self._written_before = store.written_bytes
         self._first_sequence = store.ledger.sequence_high
-        self._reader = Reader(store.path)
+        self._reader = Reader(store.path, on_damage=self._damaged)
         self._writer = Writer(
             store,
             group_max=settings.group_commit_max,
@@ -134,6 +151,14 @@ class SqliteOutbox:
             clock=clock,
             meter=meter,
             on_work=self._work.set,
+        )
+        self.checker = Checker(
+            self._reader,
+            migrations=load_migrations(),
+            every_s=settings.check_every_h * 3600,
+            clock=clock,
+            meter=meter,
+            on_damage=self._damaged,
         )
 
     def start(self) -> None:
@@ -143,6 +168,45 @@ class SqliteOutbox:
     def gather_while(self, more_comes: Callable[[], bool]) -> None:
         """Let commits of pictures wait a moment for each other while ``more_comes`` says that others are behind."""
         self._writer.gather_while(more_comes)
+
+    @property
+    def _epochs(self) -> EpochBook:
+        return self._store.epochs
+
+    def _damaged(self, damage: OutboxDamaged) -> None:
+        self._writer.fail(damage)
+
+    @property
+    def set_aside(self) -> tuple[SalvageState, ...]:
+        """The damaged files that this one follows, and how far taking out what is whole has come."""
+        return self._store.salvages
+
+    @property
+    def check_state(self) -> CheckState:
+        """How far the check of the whole file is."""
+        return self.checker.state
+
+    async def salvage(self) -> None:
+        """Take out what is left of damaged files, in steps that leave room for others. Returns when all is done.
+
+        Raises what the outbox raises, except DiskUnavailable, which is waited out.
+        """
+        steps = self._salvage.requests()
+        while (step := await asyncio.to_thread(next, steps, None)) is not None:
+            while await self._salvage_step(step) and isinstance(step, BuryHoles):
+                pass
+
+    async def _salvage_step(self, step: SaveRows | BuryHoles) -> bool:
+        """Return whether the step is to be repeated, if it is one that can be."""
+        while True:
+            try:
+                goes_on = bool(await self._writer.submit(step))
+            except DiskUnavailable as error:
+                log.warning("outbox_salvage_waits", detail=error.detail)
+                await asyncio.sleep(SALVAGE_RETRY_S)
+            else:
+                await asyncio.sleep(SALVAGE_REST_S)
+                return goes_on
 
     async def failed(self) -> None:
         """Raise what ended the writer (damage, or our bug): the process should end too. Never returns otherwise."""
@@ -361,6 +425,9 @@ class SqliteOutbox:
         self._meter.level("gateway_outbox_tombstones", ledger.tombstones_pending)
         self._meter.level("gateway_outbox_ballast_out", self._store.ballast.is_out)
         self._meter.level("gateway_outbox_bytes", ledger.bytes_used)
+        salvages = self._store.salvages
+        self._meter.level("gateway_outbox_salvaged_rows", sum(salvage.rows for salvage in salvages))
+        self._meter.level("gateway_outbox_damaged_sequences", sum(salvage.damaged for salvage in salvages))
         self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high - self._epochs.current.base)
 
 

@@ -15,15 +15,24 @@ from typing import Any
 import structlog
 
 from gateway import failpoints
-from gateway.errors import DiskNotReady, DiskUnavailable, OutboxUnusable, RequestInvalid, SubmissionError
+from gateway.errors import (
+    DiskNotReady,
+    DiskUnavailable,
+    OutboxDamaged,
+    OutboxUnusable,
+    RequestInvalid,
+    SubmissionError,
+)
 from gateway.outbox.ballast import Ballast
 from gateway.outbox.boot_rows import forget_old_boots, load_boots, save_boots
 from gateway.outbox.connection import disk_unavailable, is_damage, is_disk_trouble, leaves_connection_sound, unusable
+from gateway.outbox.damage import DamageNote, write_note
 from gateway.outbox.epochs import EpochBook
 from gateway.outbox.ledger import Ledger, load_epochs, load_ledger, save_ledger
 from gateway.outbox.policy_rows import has_windows, save_policy_counts
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
+from gateway.outbox.salvage import SalvageState, load_salvages
 from gateway.outbox.transaction import Caps, Transaction
 from gateway.ports import BootClock
 from gateway.timekeeping.boots import BootBook, opened
@@ -52,13 +61,17 @@ class Committed:
 
 
 class Store:
-    """Owns the writing connection. ``connect`` opens another one to the same file, or raises OutboxUnusable."""
+    """Owns the writing connection. ``connect`` opens another one to the same file, or raises OutboxUnusable.
+
+    ``begin`` is called once with the first, before anything is read from it.
+    """
 
     def __init__(
         self,
         path: Path,
         *,
         connect: Callable[[], sqlite3.Connection],
+        begin: Callable[[sqlite3.Connection], None],
         queries: Queries,
         caps: Caps,
         clock: BootClock,
@@ -75,6 +88,7 @@ class Store:
         self.before_reopening: Callable[[], None] = _nothing
         connection = connect()
         try:
+            begin(connection)
             self.ledger: Ledger = load_ledger(connection, queries)
             self.epochs: EpochBook = load_epochs(connection, queries)
             now_s = clock.reading().boottime_s
@@ -83,6 +97,7 @@ class Store:
             (self.written_bytes,) = connection.execute(queries.select_written_bytes).fetchone()
             self.has_windows: bool = has_windows(connection, queries)
             self.crashes: Mapping[str, int] = dict(connection.execute(queries.select_crash_suspects).fetchall())
+            self.salvages: tuple[SalvageState, ...] = load_salvages(connection)
         except sqlite3.Error as error:
             connection.close()
             raise unusable(path, error) from error
@@ -91,16 +106,30 @@ class Store:
         self._boot_noted = any(boot.number == self.book.current.number for boot in boots)
 
     def transact(self, requests: Sequence[Request[Any]]) -> Committed:
-        """Return when the requests are on disk. Raises DiskUnavailable (then none is), OutboxUnusable (damage)."""
+        """Return when the requests are on disk. Raises DiskUnavailable (then none is) or OutboxDamaged."""
         if self.ballast.is_out and not self.ballast.keep() and any(request.takes_space for request in requests):
             raise DiskUnavailable("the disk is full; what is left of it is for marks and deletes")
         try:
             return self._transact(requests)
         except sqlite3.Error as error:
-            if is_disk_trouble(error):
-                self.ballast.release()
-                raise disk_unavailable(error) from error
-            raise unusable(self.path, error) from error
+            if not is_damage(error):
+                raise self._told(error) from error
+        # A card that was taken out looks damaged, too. So damage is believed when the file, opened anew, shows it.
+        try:
+            return self._transact(requests)
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+
+    def note_damage(self, damage: OutboxDamaged) -> None:
+        """Write down that the file is to be set aside, with what is known of it now. Raises OSError."""
+        note = DamageNote(why=damage.why, epochs=self.epochs.all, key_high=self.ledger.sequence_high)
+        write_note(self.path.parent, note)
+
+    def _told(self, error: sqlite3.Error) -> Exception:
+        if not is_disk_trouble(error):
+            return unusable(self.path, error)
+        self.ballast.release()
+        return disk_unavailable(error)
 
     def vacuum_step(self) -> bool:
         """Cut a few free pages off the file, where enough are free to be worth it. Returns whether any was cut."""
@@ -122,6 +151,8 @@ class Store:
             return
         connection, self._connection = self._connection, None
         try:
+            # Then the WAL goes, and a start that finds none must know that nothing was in it.
+            connection.execute(self.queries.set_is_open, (0,))
             connection.execute("PRAGMA busy_timeout = 500")  # a reader may hold the WAL: not worth a late exit
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
@@ -178,6 +209,9 @@ class Store:
     def _committed(self, transaction: Transaction, outcomes: Sequence[object], sync_s: float) -> Committed:
         with contextlib.suppress(sqlite3.Error):  # the group is on disk: failing to measure must not deny it
             transaction.ledger.measure(transaction.connection)
+            if transaction.salvaged:
+                self.epochs = load_epochs(transaction.connection, self.queries)
+                self.salvages = load_salvages(transaction.connection)
         self.ledger = transaction.ledger
         self.book = transaction.book
         self.has_windows = transaction.has_windows
@@ -199,7 +233,7 @@ class Store:
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            trusted = leaves_connection_sound(error) or not is_disk_trouble(error)
+            trusted = leaves_connection_sound(error) or not (is_disk_trouble(error) or is_damage(error))
         except sqlite3.Error:
             trusted = False
         if not trusted:
@@ -215,7 +249,7 @@ class Store:
             self.before_reopening()
             connection = self._connect()
         except (OutboxUnusable, DiskNotReady) as error:
-            if error.__cause__ is not None and is_damage(error.__cause__):
+            if isinstance(error, OutboxDamaged):
                 raise
             raise DiskUnavailable(str(error)) from error
         try:

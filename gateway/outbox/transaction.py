@@ -41,6 +41,7 @@ class Transaction:
     book: BootBook
     boottime_s: float
     work_added: bool = False
+    salvaged: bool = False  # epochs and salvages are not what they were
     pruned: int = 0  # delivered events removed, for the metric
     has_windows: bool = False  # a summary is being counted
     policies: Counter[str] = field(default_factory=Counter)  # held back by which, and summaries made

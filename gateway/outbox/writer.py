@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from gateway.errors import DiskUnavailable, IntakeFull, OutboxUnusable, Stopping, Unavailable
+from gateway.errors import DiskUnavailable, IntakeFull, OutboxDamaged, OutboxUnusable, Stopping, Unavailable
 from gateway.outbox.gathering import PICTURES_MAX, PICTURES_WAIT_S, Pace
 from gateway.outbox.holding import SUMMARIES, WINDOWS_PER_STEP, CloseWindows
 from gateway.outbox.pruning import Keeping
@@ -159,6 +159,13 @@ class Writer:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+    def fail(self, error: OutboxDamaged) -> None:
+        """Let those who await :meth:`failed` hear of damage that somebody else met. From any thread."""
+        self._note_damage(error)
+        self._failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the gateway ends anyway
+            self._loop.call_soon_threadsafe(self._broken.set)
 
     @property
     def written_bytes(self) -> int:
@@ -335,6 +342,8 @@ class Writer:
         self._post(left)
         if error is None:
             self._keep_time_last()
+        if isinstance(error, OutboxDamaged):
+            self._note_damage(error)
         self._store.close()
         if error is not None:
             log.error("outbox_writer_ended", error=repr(error))
@@ -342,6 +351,14 @@ class Writer:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._broken.set)
         return True
+
+    def _note_damage(self, error: OutboxDamaged) -> None:
+        """Order the next start to set the file aside. A disk that takes no note shows its damage again then."""
+        log.error("outbox_damaged", error=str(error))
+        try:
+            self._store.note_damage(error)
+        except OSError as failure:
+            log.error("outbox_damage_not_noted", error=str(failure))
 
     def _keep_time_last(self) -> None:
         """Save age and writes at an orderly end. A disk that fails now costs what a power cut would."""

@@ -53,3 +53,9 @@ class OutboxSettings(Section):
         le=1024,
         description="Submissions in one commit (one fsync). More gains little and delays the first.",
     )
+    check_every_h: float = Field(
+        default=24,
+        ge=0,
+        description="Hours from the end of one check of the whole file to the next; the first begins with the gateway. "
+        "0: never. It takes a twentieth of one core, and finds what a card has forgotten before it is needed.",
+    )

@@ -14,6 +14,7 @@ from gateway.outbox.inspection import list_events, read_state
 from gateway.outbox.sqlite_outbox import SqliteOutbox
 from gateway.settings import OutboxSettings
 from tests.fakes.outbox import draft
+from tests.fakes.outbox_damage import root_of, spoil
 from tests.fakes.outbox_parts import KeptMeter, opened
 
 MIB = 1024 * 1024
@@ -196,12 +197,20 @@ async def test_damage_found_while_running_ends_the_writer_and_leaves_nobody_wait
     async with opened(tmp_path) as outbox:
         flaky = make_flaky(outbox)
         flaky.fail["COMMIT"] = sqlite3.SQLITE_CORRUPT
+        spoil(tmp_path / "outbox.db", root_of(tmp_path / "outbox.db", "ledger"))  # the file opened anew shows it, too
         with pytest.raises(Stopping):
             await outbox.commit([draft("a-1")])
         with pytest.raises(OutboxUnusable, match="is damaged"):
             await outbox.failed()
         with pytest.raises(Stopping):
             await outbox.commit([draft("a-2")])
+
+
+async def test_damage_that_the_file_opened_anew_does_not_show_was_none(tmp_path: Path) -> None:
+    async with opened(tmp_path) as outbox:
+        make_flaky(outbox).fail["COMMIT"] = sqlite3.SQLITE_CORRUPT
+        assert (await outbox.commit([draft("a-1")])).sequence == 1
+        assert [event.submission_id for event in await outbox.pending(after_sequence=0, limit=9)] == ["a-1"]
 
 
 async def test_a_copy_taken_in_the_middle_of_writing_opens_clean(tmp_path: Path) -> None:

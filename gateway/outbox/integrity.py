@@ -1,0 +1,140 @@
+"""Whether the whole file is sound: read through in slices while the gateway serves.
+
+SQLite notices a bad page only when it comes by, and no bad bit within a text at all. So each slice reads whole rows,
+holds them against the shape of their table (gateway/outbox/layouts.py) and asks the indexes for them. A slice is one
+short statement of a reader: it neither waits for the writer nor delays it, and the WAL can be reset between two.
+
+Limits: pages that no row or index entry of a table leads to are not read. A row changed into another that makes sense
+is not noticed: SQLite keeps no checksums.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from gateway.errors import OutboxDamaged, Unavailable
+from gateway.outbox.layouts import layouts
+from gateway.outbox.look import CHECKED_TABLES, require_sense
+from gateway.outbox.reader import Reader
+from gateway.outbox.schema import Migration
+from gateway.ports import Clock, Meter
+
+log = structlog.get_logger(__name__)
+
+# Rows of a slice, about 5 ms; a WAL that may not be reset meanwhile grows by a commit or two.
+SLICE_ROWS = 200
+# After each slice a rest of so many times what it took: a twentieth of one core, and of the disk.
+REST_TIMES = 19
+REST_S_MIN = 0.02
+READ_RETRY_S = 30.0
+
+_NOT_IN_INDEX = """
+SELECT e.sequence FROM events AS e NOT INDEXED
+WHERE e.sequence BETWEEN ? AND ? AND (
+    NOT EXISTS (
+        SELECT 1 FROM events AS i INDEXED BY events_by_submission
+        WHERE i.device_id = e.device_id AND i.submission_id = e.submission_id AND i.sequence = e.sequence
+    )
+    OR e.state = 'pending' AND NOT EXISTS (
+        SELECT 1 FROM events AS i INDEXED BY events_pending
+        WHERE i.state = 'pending' AND i.priority = e.priority AND i.sequence = e.sequence
+    )
+) LIMIT 1
+"""
+_ID_NOT_IN_INDEX = """
+SELECT e.sequence FROM remembered_ids AS e NOT INDEXED
+WHERE e.sequence BETWEEN ? AND ? AND NOT EXISTS (
+    SELECT 1 FROM remembered_ids AS i INDEXED BY remembered_ids_by_submission
+    WHERE i.device_id = e.device_id AND i.submission_id = e.submission_id AND i.sequence = e.sequence
+) LIMIT 1
+"""
+INDEX_CHECKS: Mapping[str, str] = {"events": _NOT_IN_INDEX, "remembered_ids": _ID_NOT_IN_INDEX}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckState:
+    """How far the check of the whole file is, and what came of the last one."""
+
+    table: str | None = None  # being read; None between two rounds
+    rows: int = 0  # read in this round
+    rounds: int = 0  # since this process started
+    sound_at: datetime | None = None  # when the last round ended, by the wall clock: for people
+
+
+class Checker:
+    """Reads the file through, round after round. ``on_damage`` is told once of what it found."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        migrations: Sequence[Migration],
+        every_s: float,
+        clock: Clock,
+        meter: Meter,
+        on_damage: Callable[[OutboxDamaged], None],
+    ) -> None:
+        self._reader = reader
+        self._layouts = layouts(migrations, len(migrations))
+        self._every_s = every_s
+        self._clock = clock
+        self._meter = meter
+        self._on_damage = on_damage
+        self.state = CheckState()
+
+    async def run(self) -> None:
+        """Check for ever, a round each ``every_s``; the first begins at once. Returns where damage was found."""
+        while self._every_s > 0:
+            try:
+                await self.round()
+            except OutboxDamaged as damage:
+                self._meter.count("gateway_outbox_checks_total", 1, outcome="damaged")
+                self._on_damage(damage)
+                return
+            await asyncio.sleep(self._every_s)
+
+    async def round(self) -> None:
+        """Read everything once. Raises OutboxDamaged."""
+        read = 0
+        for table in CHECKED_TABLES:
+            after = 0
+            while True:
+                began_s = self._clock.monotonic()
+                count, after = await self._slice(table, after)
+                if not count:
+                    break
+                read += count
+                self._show(CheckState(table=table, rows=read, rounds=self.state.rounds, sound_at=self.state.sound_at))
+                await asyncio.sleep(max(REST_S_MIN, REST_TIMES * (self._clock.monotonic() - began_s)))
+        self._meter.count("gateway_outbox_checks_total", 1, outcome="sound")
+        self._show(CheckState(rows=read, rounds=self.state.rounds + 1, sound_at=self._clock.now()))
+        log.info("outbox_checked", rows=read)
+
+    async def _slice(self, table: str, after: int) -> tuple[int, int]:
+        """Return how many rows were read, and the last. A disk that can't be read now is asked again."""
+        layout = self._layouts[table]
+        sql = f"{layout.select} WHERE rowid > ? ORDER BY rowid LIMIT {SLICE_ROWS}"
+        while True:
+            try:
+                rows = await self._reader.rows(sql, (after,), list)
+                if not rows:
+                    return 0, after
+                require_sense(layout, rows)
+                await self._ask_index(table, rows[0][0], rows[-1][0])
+                return len(rows), rows[-1][0]
+            except Unavailable as error:
+                log.info("outbox_check_waits", detail=error.detail)
+            await asyncio.sleep(READ_RETRY_S)
+
+    async def _ask_index(self, table: str, first: int, last: int) -> None:
+        if table in INDEX_CHECKS:
+            lost = await self._reader.rows(INDEX_CHECKS[table], (first, last), list)
+            if lost:
+                raise OutboxDamaged(f"row {lost[0][0]} of {table} is missing in an index")
+
+    def _show(self, state: CheckState) -> None:
+        self.state = state
+        self._meter.level("gateway_outbox_check_rows", state.rows)
