@@ -99,6 +99,7 @@ class App:
                 inner += self._start_desks(tasks)
                 outer = await self._start_adapters(tasks)
                 await on_ready(self)
+                inner += self._start_care(tasks)
                 await self._until_stopped(stop)
                 self.intake.close()
                 await _cancelled(outer)
@@ -246,6 +247,16 @@ class App:
             meter=self.metrics,
         )
 
+    def _start_care(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Take out what is left of a file that was damaged, and then look at the present one again and again."""
+
+        async def care() -> None:
+            await self.outbox.salvage()
+            await self.outbox.checker.run()
+            await asyncio.Event().wait()  # never checked, or damaged: then the gateway ends
+
+        return [tasks.create_task(keep_running("outbox_care", care, clock=self.clock, rng=self._rng), name="care")]
+
     def _start_desks(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         desks = {"commands": self.commands.run, "devices": self.board.run}
         return [
@@ -360,7 +371,13 @@ class App:
             "uplink": self.uplink(),
             "clock": self.clock_status(),
             "flash": asdict(self.outbox.flash_wear),
+            "outbox": self._outbox_status(),
         }
+
+    def _outbox_status(self) -> Mapping[str, Any]:
+        """Return whether the file is sound, as far as it was read, and what became of those that were not."""
+        check = asdict(self.outbox.checker.state) | {"sound_at": _iso(self.outbox.checker.state.sound_at)}
+        return {"check": check, "set_aside": [asdict(salvage) for salvage in self.outbox.set_aside]}
 
     def faces(self) -> list[tuple[str, str]]:
         """Return the name of each adapter and where it serves; an empty text while it does not."""

@@ -3,7 +3,8 @@ config | simulate``.
 
 Exit codes: 0 done; 1 the command found something wrong with its input; 2 a
 mistake in settings, arguments or the state of the site, told with its cure; 75
-what passes by itself (a full disk): ``gateway run`` tries again.
+what passes by itself (a full disk, a damaged outbox that the next start
+recovers): ``gateway run`` tries again.
 """
 
 import sys
@@ -13,7 +14,7 @@ import typer
 
 from gateway import __version__
 from gateway.commands import classify, config, demo, devices, doctor, model, outbox, provision, run, simulate
-from gateway.errors import DiskNotReady, OperatorError
+from gateway.errors import DiskNotReady, OperatorError, OutboxDamaged
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -65,6 +66,9 @@ def cli() -> None:
     """Run the command line; an operator's mistake ends with its text and exit code 2, without a traceback."""
     try:
         app()
+    except OutboxDamaged as error:  # the next start recovers it
+        typer.echo(str(error), err=True)
+        sys.exit(TRY_AGAIN)
     except OperatorError as error:
         typer.echo(str(error), err=True)
         sys.exit(2)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
 from gateway.errors import OperatorError
 from gateway.messages import Classification, Event, EventState, OutboxState, Summary
+from gateway.outbox.salvage import SalvageState
 from gateway.outbox.wear import FlashWear
 
 app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
@@ -30,6 +31,7 @@ def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonO
         read_flash_wear,
         read_pending_by_priority,
         read_policy_counts,
+        read_salvages,
         read_state,
     )
 
@@ -39,6 +41,7 @@ def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonO
     facts = _facts(state)
     facts |= _waiting(read_pending_by_priority(data_dir)) | _policies(read_policy_counts(data_dir))
     facts |= _flash(running, read_flash_wear(data_dir)) | _clock(running) | _uplink(running)
+    facts |= _soundness(running, read_salvages(data_dir))
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -204,6 +207,21 @@ def _policies(counts: Mapping[str, int]) -> dict[str, Any]:
 def _flash(running: Any, saved: FlashWear) -> dict[str, Any]:
     """Return what was written to the disk: from the gateway that runs, else what it saved last."""
     return asdict(saved) if running is None else dict(running["flash"])
+
+
+def _soundness(running: Any, salvages: Sequence[SalvageState]) -> dict[str, Any]:
+    """Return how far the file was read through, and what became of those that were damaged."""
+    facts = {}
+    if running is not None:
+        check = running["outbox"]["check"]
+        now = f"reading {check['table']}, {check['rows']} rows so far; " if check["table"] else ""
+        facts["checked"] = now + (f"sound at {check['sound_at']}" if check["sound_at"] else "not through yet")
+    for salvage in salvages:
+        facts[f"set aside {salvage.file}"] = (
+            f"{salvage.why}; {salvage.stage}: {salvage.rows} events and ids taken over, "
+            f"{salvage.damaged} sequences are gone"
+        )
+    return facts
 
 
 def _clock(running: Any) -> dict[str, Any]:

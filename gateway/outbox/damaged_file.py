@@ -21,8 +21,9 @@ from gateway.outbox.pages import (
     index_cells,
     index_children,
     is_pointer_map,
+    loose_cells,
     page_kind,
-    pointer_entries,
+    pointer_types,
     record,
     table_cells,
     table_children,
@@ -65,6 +66,7 @@ class DamagedFile:
     def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
         """Look for the tables. Raises OSError where the file can't be opened."""
         self.source = PageSource(path)
+        self._pointers: dict[int, bytes] = {}  # by pointer-map page; a kilobyte for 3 MB of file
         self.header = self._header()
         version = self._version(len(migrations))
         self.layouts: Mapping[str, Layout] = layouts(migrations, version)
@@ -126,7 +128,7 @@ class DamagedFile:
             page = self.source.read(number)
             if number == 1 or page_kind(page, number) is not PageKind.TABLE_LEAF or self._is_free(number):
                 return ()
-            cells = table_cells(page, number)
+            cells = loose_cells(page, number)
         except PageDamaged:
             return ()
         rows = (self._row(layout, page, cell) for cell in cells)
@@ -201,15 +203,25 @@ class DamagedFile:
             yield from self._leaves(layout, child, child_range, below, depth=depth + 1)
 
     def _leaf(self, layout: Layout, page: bytes, number: int, within: _Range, below: int) -> Leaf:
-        cells = [cell for cell in table_cells(page, number) if cell.rowid < below]
-        if any(not within.first <= cell.rowid <= within.last for cell in cells):
-            raise PageDamaged(f"page {number} has keys of another")
+        try:
+            cells = [cell for cell in table_cells(page, number) if cell.rowid < below]
+            if any(not within.first <= cell.rowid <= within.last for cell in cells):
+                raise PageDamaged(f"page {number} has keys of another")
+        except PageDamaged:
+            return self._loose_leaf(layout, page, number, _Range(within.first, min(within.last, below - 1)))
         read = [(cell.rowid, self._row(layout, page, cell)) for cell in reversed(cells)]
         return Leaf(
             within.first,
             tuple(row for _, row in read if row is not None),
             tuple(Hole(rowid, rowid) for rowid, row in read if row is None),
         )
+
+    def _loose_leaf(self, layout: Layout, page: bytes, number: int, within: _Range) -> Leaf:
+        """Return the rows that make sense by themselves; whatever else was there is a hole."""
+        cells = {cell.rowid: cell for cell in loose_cells(page, number) if within.first <= cell.rowid <= within.last}
+        read = (self._row(layout, page, cells[rowid]) for rowid in sorted(cells, reverse=True))
+        rows = tuple(row for row in read if row is not None)
+        return Leaf(within.first, rows, (Hole(within.first, within.last),))
 
     def _row(self, layout: Layout, page: bytes, cell: Cell) -> SaneRow | None:
         try:
@@ -257,13 +269,18 @@ class DamagedFile:
 
     def _pointer(self, number: int) -> int:
         """Return the type that the pointer map gives a page; 0 where it can't be read."""
-        per_map = PAGE_BYTES // 5
-        distance = (number - 2) % (per_map + 1)
-        try:
-            entries = list(pointer_entries(self.source.read(number - distance)))
-            return entries[distance - 1]
-        except (PageDamaged, IndexError):
-            return 0
+        distance = (number - 2) % (PAGE_BYTES // 5 + 1)
+        types = self._pointer_types(number - distance)
+        return types[distance - 1] if 0 < distance <= len(types) else 0
+
+    def _pointer_types(self, number: int) -> bytes:
+        if number not in self._pointers:
+            count = min(PAGE_BYTES // 5, self.source.page_count - number)
+            try:
+                self._pointers[number] = pointer_types(self.source.read(number), count)
+            except PageDamaged:
+                self._pointers[number] = b""
+        return self._pointers[number]
 
 
 def _ranges(page: bytes, number: int, within: _Range) -> list[tuple[int, _Range]]:
@@ -271,7 +288,7 @@ def _ranges(page: bytes, number: int, within: _Range) -> list[tuple[int, _Range]
     ranges, first = [], within.first
     for child in table_children(page, number):
         last = within.last if child.high is None else child.high
-        if not first - 1 <= last <= within.last:
+        if not first <= last <= within.last:
             raise PageDamaged(f"page {number} leads to keys of another")
         ranges.append((child.page, _Range(first, last)))
         first = last + 1

@@ -30,6 +30,7 @@ from gateway.outbox.policy_rows import load_policy_counts
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
 from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row
+from gateway.outbox.salvage import SalvageState, load_salvages
 from gateway.outbox.schema import check_version, load_migrations
 from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.printable import printable_json
@@ -111,6 +112,12 @@ def read_flash_wear(data_dir: Path) -> FlashWear:
         boots = load_boots(database.conn, queries)
     age_s = boots[-1].last_age_s if boots else 0.0
     return flash_wear(before=written, since_start=0, age_s=age_s, events_since_start=0)
+
+
+def read_salvages(data_dir: Path) -> tuple[SalvageState, ...]:
+    """Return the damaged files that this one follows, and how far they were taken over."""
+    with _reading(data_dir) as database:
+        return load_salvages(database.conn)
 
 
 def list_events(

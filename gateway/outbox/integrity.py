@@ -19,6 +19,7 @@ from gateway.errors import OutboxDamaged, Unavailable
 from gateway.outbox.layouts import layouts
 from gateway.outbox.look import CHECKED_TABLES, require_sense
 from gateway.outbox.reader import Reader
+from gateway.outbox.rows import Row
 from gateway.outbox.schema import Migration
 from gateway.ports import Clock, Meter
 
@@ -100,8 +101,8 @@ class Checker:
         """Read everything once. Raises OutboxDamaged."""
         read = 0
         for table in CHECKED_TABLES:
-            after = 0
-            while True:
+            after, last = 0, await self._last(table)
+            while after < last:  # what comes in meanwhile is for the next round
                 began_s = self._clock.monotonic()
                 count, after = await self._slice(table, after)
                 if not count:
@@ -113,27 +114,32 @@ class Checker:
         self._show(CheckState(rows=read, rounds=self.state.rounds + 1, sound_at=self._clock.now()))
         log.info("outbox_checked", rows=read)
 
+    async def _last(self, table: str) -> int:
+        """Return the highest rowid of a table."""
+        rows = await self._read(f"SELECT MAX(rowid) FROM {table}", ())  # noqa: S608  one of CHECKED_TABLES
+        return rows[0][0] or 0
+
     async def _slice(self, table: str, after: int) -> tuple[int, int]:
-        """Return how many rows were read, and the last. A disk that can't be read now is asked again."""
+        """Return how many rows were read, and the last."""
         layout = self._layouts[table]
-        sql = f"{layout.select} WHERE rowid > ? ORDER BY rowid LIMIT {SLICE_ROWS}"
+        rows = await self._read(f"{layout.select} WHERE rowid > ? ORDER BY rowid LIMIT {SLICE_ROWS}", (after,))
+        if not rows:
+            return 0, after
+        require_sense(layout, rows)
+        if table in INDEX_CHECKS:
+            lost = await self._read(INDEX_CHECKS[table], (rows[0][0], rows[-1][0]))
+            if lost:
+                raise OutboxDamaged(f"row {lost[0][0]} of {table} is missing in an index")
+        return len(rows), rows[-1][0]
+
+    async def _read(self, sql: str, parameters: tuple[int, ...]) -> list[Row]:
+        """Return the rows of a statement. A disk that can't be read now is asked again."""
         while True:
             try:
-                rows = await self._reader.rows(sql, (after,), list)
-                if not rows:
-                    return 0, after
-                require_sense(layout, rows)
-                await self._ask_index(table, rows[0][0], rows[-1][0])
-                return len(rows), rows[-1][0]
+                return await self._reader.rows(sql, parameters, list)
             except Unavailable as error:
                 log.info("outbox_check_waits", detail=error.detail)
             await asyncio.sleep(READ_RETRY_S)
-
-    async def _ask_index(self, table: str, first: int, last: int) -> None:
-        if table in INDEX_CHECKS:
-            lost = await self._reader.rows(INDEX_CHECKS[table], (first, last), list)
-            if lost:
-                raise OutboxDamaged(f"row {lost[0][0]} of {table} is missing in an index")
 
     def _show(self, state: CheckState) -> None:
         self.state = state

@@ -7,6 +7,7 @@ Invariant: whatever the bytes are, a function returns what is sound by its own l
 PageDamaged. Limits: UTF-8, no reserved bytes at the end of a page: what the outbox writes.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from itertools import pairwise
 PAGE_BYTES = 4096
 HEADER = b"SQLite format 3\0"
 FILE_HEADER_BYTES = 100
+# A reading has at most limits.reading_bytes_max (1 MiB by default); a length beyond this is not one.
+RECORD_BYTES_MAX = 64 * 1024 * 1024
 Value = int | float | str | bytes | None
 ReadPage = Callable[[int], bytes]
 
@@ -105,6 +108,18 @@ def table_cells(page: bytes, number: int) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
+def loose_cells(page: bytes, number: int) -> tuple[Cell, ...]:
+    """Return what may be rows on a leaf that is not sound as a whole, in no order; the same may come twice."""
+    count = min(int.from_bytes(page[_start(number) + 3 : _start(number) + 5], "big"), PAGE_BYTES // 4)
+    cells = []
+    for place in range(_start(number) + 8, _start(number) + 8 + 2 * count, 2):
+        with contextlib.suppress(PageDamaged):
+            length, at_rowid = _varint(page, int.from_bytes(page[place : place + 2], "big"))
+            rowid, begin = _varint(page, at_rowid)
+            cells.append(Cell(rowid, length, begin))
+    return tuple(cells)
+
+
 def index_cells(page: bytes, number: int, kind: PageKind) -> tuple[Cell, ...]:
     """Return the records of a page of an index, or of a table without rowids; their rowid means nothing."""
     interior = kind is PageKind.INDEX_INTERIOR
@@ -142,10 +157,15 @@ def decode_record(payload: bytes) -> tuple[Value, ...]:
     return tuple(values)
 
 
-def pointer_entries(page: bytes) -> Iterator[int]:
-    """Yield the type of each page that follows a pointer-map page: 1 root, 2 free, 3 and 4 overflow, 5 tree."""
-    for at in range(0, PAGE_BYTES - 4, 5):
-        yield page[at]
+def pointer_types(page: bytes, count: int) -> bytes:
+    """Return the types of the ``count`` pages that follow a pointer-map page: 1 root, 2 free, 3 and 4 overflow, 5 tree.
+
+    Raises PageDamaged where one makes no sense: only roots and free pages have nothing above them.
+    """
+    entries = [(page[at], _u32(page, at + 1)) for at in range(0, PAGE_BYTES - 4, 5)][:count]
+    if any(not 1 <= kind <= 5 or (kind <= 2) is not (parent == 0) for kind, parent in entries):
+        raise PageDamaged("a pointer map makes no sense")
+    return bytes(kind for kind, _ in entries)
 
 
 def is_pointer_map(number: int) -> bool:
@@ -177,6 +197,8 @@ def _payload(page: bytes, cell: Cell, read: ReadPage, *, in_index: bool) -> byte
         raise PageDamaged("a record runs over the end of its page")
     if local == cell.length:
         return held
+    if cell.length > RECORD_BYTES_MAX:
+        raise PageDamaged("no record is so long")
     parts, missing = [held], cell.length - local
     following = _u32(page, cell.begin + local)
     while missing > 0:

@@ -33,7 +33,7 @@ from gateway.messages import (
 )
 from gateway.outbox.epochs import EpochBook
 from gateway.outbox.files import DirectoryLock, prepare_directory
-from gateway.outbox.integrity import Checker, CheckState
+from gateway.outbox.integrity import Checker
 from gateway.outbox.ledger import Ledger
 from gateway.outbox.opening import open_store, salvage_at_once
 from gateway.outbox.pruning import Keeping
@@ -180,11 +180,6 @@ class SqliteOutbox:
     def set_aside(self) -> tuple[SalvageState, ...]:
         """The damaged files that this one follows, and how far taking out what is whole has come."""
         return self._store.salvages
-
-    @property
-    def check_state(self) -> CheckState:
-        """How far the check of the whole file is."""
-        return self.checker.state
 
     async def salvage(self) -> None:
         """Take out what is left of damaged files, in steps that leave room for others. Returns when all is done.

@@ -74,6 +74,10 @@ class GatewayProcess:
         self._read_banner()
         return self
 
+    def await_restart(self) -> None:
+        """Return when its parent has started it again and devices are served."""
+        self._read_banner()
+
     def _read_banner(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
