@@ -210,7 +210,7 @@ async def test_damage_that_the_file_opened_anew_does_not_show_was_none(tmp_path:
     async with opened(tmp_path) as outbox:
         make_flaky(outbox).fail["COMMIT"] = sqlite3.SQLITE_CORRUPT
         assert (await outbox.commit([draft("a-1")])).sequence == 1
-        assert [event.submission_id for event in await outbox.pending(after_sequence=0, limit=9)] == ["a-1"]
+        assert [event.item_id for event in await outbox.pending(after_sequence=0, limit=9)] == ["a-1"]
 
 
 async def test_a_copy_taken_in_the_middle_of_writing_opens_clean(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import OutboxDamaged, OutboxUnusable, Stopping
-from gateway.messages import Command, Event, Receipt
+from gateway.messages import Command, PendingEvent, Receipt
 from gateway.outbox import opening, recovery
 from gateway.outbox.damage import EPOCH_NAME, NOTE_NAME, DamageNote, write_note
 from gateway.outbox.page_source import FRAME_BYTES
@@ -75,7 +75,7 @@ async def _fill(data_dir: Path, events: int) -> list[Receipt]:
     return receipts
 
 
-async def everything(outbox: SqliteOutbox) -> list[Event]:
+async def everything(outbox: SqliteOutbox) -> list[PendingEvent]:
     return list(await outbox.pending(after_sequence=0, limit=10_000))
 
 
@@ -115,7 +115,7 @@ async def test_a_bad_page_costs_what_was_on_it_and_the_cloud_is_told(tmp_path: P
         # Older epochs go first, and marks go by key.
         assert [event.sequence for event in (await everything(outbox))[-1:]] == [1]
         await outbox.mark_delivered([event.key for event in left], [])
-        assert [event.submission_id for event in await everything(outbox)] == ["new"]
+        assert [event.item_id for event in await everything(outbox)] == ["new"]
     assert [path.read_bytes() for path in aside(tmp_path)] == [before]
 
 
@@ -258,7 +258,7 @@ async def test_a_wal_whose_file_is_gone_gives_up_what_is_in_it(tmp_path: Path) -
         copy_while_open(data_dir, copy, "-wal")
     async with opened(copy) as outbox:
         left = await everything(outbox)
-        assert {event.submission_id for event in left} <= {receipt.submission_id for receipt in receipts}
+        assert {event.item_id for event in left} <= {receipt.submission_id for receipt in receipts}
         assert len(left) == 30
     assert wal_of(aside(copy)[0]) > 0
 
@@ -417,7 +417,7 @@ async def test_damage_met_while_running_is_recovered_at_the_next_start_with_all_
             receipts[0].items[0].epoch,
             last.sequence,
         )
-        assert "last" in {event.submission_id for event in await everything(outbox)}
+        assert "last" in {event.item_id for event in await everything(outbox)}
 
 
 async def test_a_note_of_damage_is_obeyed_though_the_file_opens(tmp_path: Path, filled: Fill) -> None:
@@ -435,7 +435,7 @@ async def test_a_damaged_file_of_an_older_version_is_salvaged_too(tmp_path: Path
         shutil.copy(OLD_FILES / f"outbox-v{version}.db", folder / "outbox.db")
         spoil(folder / "outbox.db", root_of(folder / "outbox.db", "refusals"))
         async with opened(folder) as outbox:
-            assert [event.submission_id for event in await everything(outbox)] == ["old-pending"]
+            assert [event.item_id for event in await everything(outbox)] == ["old-pending/0"]
             assert (await outbox.state()).dead == 1
             assert (await outbox.commit([draft("old-pruned", payload_sha256="cc" * 32)])).duplicate
             assert aside(folder)
@@ -462,7 +462,7 @@ async def test_whatever_was_damaged_every_sequence_is_there_or_told_and_none_is_
         assert {event.sequence for event in left} | told >= {*range(41, EVENTS + 1)}
         first = {receipt.sequence: receipt for receipt in receipts}
         for event in left:
-            assert event.submission_id == first[event.sequence].submission_id
+            assert event.item_id == first[event.sequence].submission_id
             assert event.epoch == first[event.sequence].items[0].epoch
 
 
