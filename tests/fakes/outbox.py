@@ -98,7 +98,8 @@ class MemoryOutbox:
         stored = [self._store(draft, id_reused=reused) for draft in drafts]
         if head.delivery is not None:
             self._deliveries[head.delivery.key] = (head.device_id, head.submission_id, head.payload_sha256)
-        self._work.set()
+        if any(event.state is EventState.PENDING for event in stored):
+            self._work.set()  # what is held back wakes nobody
         return _receipt(stored, duplicate=False)
 
     async def record_refusal(self, refusal: Refusal) -> None:

@@ -44,6 +44,7 @@ class Plan:
     disk_failures: int
     evictions: int
     priorities: tuple[int, ...]  # one is drawn for each event
+    held_back: float  # the share that a policy filters or summarises
 
 
 def plan(seed: int) -> Plan:
@@ -64,6 +65,7 @@ def plan(seed: int) -> Plan:
         disk_failures=rng.choice((0, 0, 2)),
         evictions=rng.choice((0, 0, 3)),
         priorities=rng.choice(((5,), (0, 5, 5, 5), (9, 5, 0), tuple(range(10)))),
+        held_back=rng.choice((0.0, 0.0, 0.5)),
     )
 
 
@@ -239,8 +241,11 @@ class World:
             values = json.dumps({"t": "x" * 250_000})
         while True:
             priority = self._rng.choice(self.plan.priorities)
+            fate = EventState.PENDING
+            if self._rng.random() < self.plan.held_back and sequence not in self.outbox.may_die:
+                fate = self._rng.choice((EventState.FILTERED, EventState.SUMMARISED))
             try:
-                await self.outbox.commit([draft(f"s-{sequence}", values_json=values, priority=priority)])
+                await self.outbox.commit([draft(f"s-{sequence}", values_json=values, priority=priority, fate=fate)])
             except DiskUnavailable:
                 await asyncio.sleep(1)
             else:
