@@ -95,6 +95,7 @@ def test_the_gateways_own_word_is_never_held_back() -> None:
         {"transport": "gateway", "priority": 1},
     )
     assert of(found, kind=Kind.READING, is_notice=True) == Policy(priority=1)
+    assert of(policies({"priority": 9, "ttl_h": 1}), is_notice=True) == Policy(), "any means devices"
     assert of(found, kind=Kind.READING, transport=Transport.MQTT, is_notice=True) == Policy(priority=1)
 
 

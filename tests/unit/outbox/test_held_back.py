@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import OutboxFull
+from gateway.errors import OutboxFull, RequestInvalid
 from gateway.messages import (
     Classification,
     ClockState,
@@ -190,6 +190,17 @@ async def test_what_is_held_back_wakes_no_forwarder(tmp_path: Path) -> None:
             await asyncio.wait_for(outbox.wait_for_work(), 0.1)
         await device.send(outbox, "ripe", fate=PENDING)
         await asyncio.wait_for(outbox.wait_for_work(), 5)
+
+
+async def test_request_that_fails_alone_counts_for_nothing(tmp_path: Path) -> None:
+    good, bad = Device("good", on_change=ON_CHANGE), Device("bad", fate=FILTERED)
+    half_a_pair = draft(values_json='{"t":"\ud800"}').result
+    async with opened(tmp_path, clock=good.clock) as outbox:
+        await good.send(outbox, "ripe")
+        ends = await asyncio.gather(good.send(outbox, "ripe"), bad.send(outbox, half_a_pair), return_exceptions=True)
+        assert [isinstance(end, RequestInvalid) for end in ends] == [False, True]
+        assert (await outbox.state()).filtered_total == 1
+    assert read_policy_counts(tmp_path) == {"on_change": 1, "windows": 0}
 
 
 async def test_devices_that_on_change_remembers_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
