@@ -22,6 +22,7 @@ from gateway.doctor.network import examine_edge_runtime
 from gateway.errors import LinkDown
 from gateway.messages import Command
 from gateway.settings import CloudSettings
+from gateway.simulators.iot_hub.devices import new_key
 from tests.fakes.edge import QUICK, RunningEdge, edge_in_thread
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.link import eventually, link_with, message
@@ -105,6 +106,25 @@ async def test_a_runtime_that_never_answers_is_a_connect_timeout_not_a_frozen_pr
         edge.device.workload.is_silent = False
         async with link.session() as session:
             await session.send(message())
+
+
+async def test_an_edge_hub_that_is_not_the_runtimes_is_not_trusted(edge: RunningEdge) -> None:
+    edge.device.hub.serve_certificate(common_name="elsewhere.example")
+    async with link_with(edge.cloud_settings()) as link:
+        with pytest.raises(LinkDown) as down:
+            async with link.session():
+                pass
+    assert down.value.reason == "certificate_refused"
+    assert edge.messages == []
+
+
+async def test_a_module_with_another_key_is_refused(edge: RunningEdge) -> None:
+    edge.device.hub.devices[edge.device.client_id].primary_key = new_key()
+    async with link_with(edge.cloud_settings()) as link:
+        with pytest.raises(LinkDown) as down:
+            async with link.session():
+                pass
+    assert down.value.reason == "credentials_refused"
 
 
 async def test_a_runtime_that_knows_another_life_of_the_module_refuses(edge: RunningEdge) -> None:
