@@ -10,7 +10,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak fault-matrix test-bluez bench fuzz lock release-check clean venv test-deps system-deps sim-hub
+.PHONY: help run test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,11 +80,17 @@ $(VENV)/.installed-release: $(VENV)/.installed-test
 	@$(PIP) install -c constraints.txt -e '.[release]'
 	@touch $@
 
+sbom: $(VENV)/.installed-test ## The software bill of materials, CycloneDX JSON, in dist/
+	@$(BIN)/python -m release.sbom
+
+audit: $(VENV)/.installed-test ## Ask osv.dev for vulnerabilities of what is locked: status 1 found, 3 not reached
+	@$(BIN)/python -m release.audit
+
 release-check: $(VENV)/.installed-release ## What must hold before a release, as a list (FLAGS=--bare-root: README's commands in a fresh Debian, too)
 	@$(BIN)/python -m release $(FLAGS)
 
 lock: ## Renew constraints.txt (needs uv)
-	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra release --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
+	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra fuzz --extra release --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
 
 clean: ## Remove what was built here; data/ stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -225,7 +225,8 @@ def _unsubscribe(fields: FieldReader, version: int) -> Unsubscribe:
 def _unsuback(fields: FieldReader, version: int) -> Unsuback:
     packet_id = _packet_id(fields)
     properties = _properties(fields, version, PacketType.UNSUBACK)
-    return Unsuback(packet_id=packet_id, properties=properties, codes=tuple(fields.rest()))
+    # 3.1.1 has no codes: what is left over there is refused like anything behind a packet's end.
+    return Unsuback(packet_id=packet_id, properties=properties, codes=tuple(fields.rest()) if version == V5 else ())
 
 
 def _ending(

@@ -81,14 +81,15 @@ def multipart(data: bytes) -> None:
     boundary_of(data[:200].decode("latin-1"))
 
 
-def _picture(body: bytes, size: int) -> bytes | str:
+def _picture(body: bytes, size: int) -> bytes | None:
     form = FormPicture(b"xyz")
     try:
         for at in range(0, len(body), size):
             form.feed(body[at : at + size])
         return form.finish()
     except Rejected as error:
-        return error.detail
+        assert error.detail
+        return None
 
 
 def mqtt(data: bytes) -> None:
