@@ -1,4 +1,4 @@
-"""The bill of materials lists what is shipped, the same each time; the audit tells clean from vulnerable from unknown."""
+"""The bill of materials lists what is shipped, always the same; the audit tells clean, vulnerable and unknown apart."""
 
 import json
 import subprocess
