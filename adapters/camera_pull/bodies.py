@@ -19,9 +19,12 @@ from adapters.camera_pull.heads import Head, parse_headers
 from adapters.camera_pull.picture_end import PictureEnd, is_picture
 
 PART_HEAD_BYTES_MAX = 8 * 1024
+# What is unpacked and looked through in one turn of the event loop: as much as is read in one.
+STEP_BYTES = 64 * 1024
 # Bytes that tell a picture of any kind from anything else.
 _TELLING_BYTES = 12
 _GZIP = b"\x1f\x8b"
+_BLANKS = re.compile(rb"[\r\n \t]*")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 
 
@@ -50,6 +53,11 @@ class PictureReader:
     def whole(self) -> bool:
         """Whether nothing more is needed."""
         return self._length is not None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more in what came already: feed it nothing, and let others have a turn in between."""
+        return self._content.unfinished
 
     @property
     def overdue(self) -> bool:
@@ -107,7 +115,13 @@ class Contents:
         self._decided = False
         self._unpacker: _Unpacker | None = None
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to unpack in what came already."""
+        return self._unpacker is not None and bool(self._unpacker.unconsumed_tail) and self._room > 0
+
     def feed(self, data: bytes) -> bytes:
+        """Return what is in ``data``: unpacked, at most ``STEP_BYTES`` of it at a time."""
         if not self._decided:
             self._held += data
             if len(self._held) < 2:
@@ -129,7 +143,8 @@ class Contents:
     def _unpack(self, unpacker: _Unpacker, data: bytes) -> bytes:
         # Never more than one byte above the cap: a bomb is seen before it is unpacked.
         try:
-            out = unpacker.decompress(unpacker.unconsumed_tail + data, self._room) if self._room else b""
+            packed = unpacker.unconsumed_tail + data
+            out = unpacker.decompress(packed, min(self._room, STEP_BYTES)) if self._room else b""
         except zlib.error as error:
             raise CameraFault(Reason.NO_PICTURE, f"it answers damaged gzip or deflate ({error})") from error
         self._room -= len(out)
@@ -161,8 +176,7 @@ class FirstPart:
         if self._delimiter:
             self._find_end_of_head()
         if not self._inside:
-            if len(self._head) > PART_HEAD_BYTES_MAX:
-                raise CameraFault(Reason.NO_PICTURE, "its stream has no picture after the first 8 KiB")
+            self._check_passed(len(self._head))
             return b""
         begin, self._head = self._head, b""
         return begin
@@ -182,21 +196,33 @@ class FirstPart:
 
     def _find_begin(self) -> None:
         """Decide whether there are parts at all, and drop lines before the first boundary."""
-        while not self._delimiter:
-            self._head = self._head.lstrip(b"\r\n \t")
-            has_parts = self._declared or self._head.startswith(b"--")
-            if len(self._head) >= _TELLING_BYTES and (not has_parts or is_picture(self._head)):
+        head, at = self._head, 0
+        while not self._delimiter and not self._inside:
+            at = _BLANKS.match(head, at).end()  # type: ignore[union-attr]  # matches nothing, too
+            begin = head[at : at + _TELLING_BYTES]
+            has_parts = self._declared or begin.startswith(b"--")
+            if len(begin) == _TELLING_BYTES and (not has_parts or is_picture(begin)):
                 self._inside = True
-                return
-            line, newline, others = self._head.partition(b"\n")
-            if not has_parts or not newline:
-                return
-            if line.lower().startswith(b"content-"):  # the first boundary was forgotten
-                self._delimiter = b"--" + self._declared
-                return
-            self._head = others
-            if line.startswith(b"--") or line.strip(b"- \r") == self._declared:
-                self._delimiter = line.rstrip()
+                break
+            end = head.find(b"\n", at)
+            if not has_parts or end < 0:
+                break
+            at = self._pass_line(head[at:end], at, end + 1)
+            self._check_passed(at)
+        self._head = head[at:]
+
+    def _pass_line(self, line: bytes, begin: int, behind: int) -> int:
+        """Look at a line before the part, and return where to go on."""
+        if line.lower().startswith(b"content-"):  # the first boundary was forgotten
+            self._delimiter = b"--" + self._declared
+            return begin
+        if line.startswith(b"--") or line.strip(b"- \r") == self._declared:
+            self._delimiter = line.rstrip()
+        return behind
+
+    def _check_passed(self, byte_count: int) -> None:
+        if byte_count > PART_HEAD_BYTES_MAX:
+            raise CameraFault(Reason.NO_PICTURE, "its stream has no picture after the first 8 KiB")
 
     def _find_end_of_head(self) -> None:
         # The delimiter's own line end may be the first half of the empty line.

@@ -37,6 +37,10 @@ class Answer:
             picture.feed(data)
             if picture.whole:
                 break
+            if picture.unfinished:
+                await asyncio.sleep(0)
+                data = b""
+                continue
             data = await self._more(overdue=picture.overdue)
             if not data:
                 break

@@ -82,15 +82,19 @@ class Chunks:
     def feed(self, data: bytes) -> bytes:
         if self._plain or self.ended:
             return b"" if self.ended else data
-        self._buffer += data
-        body = []
-        while self._buffer and not self.ended:
+        buffer = self._buffer + data
+        body, at = [], 0
+        while at < len(buffer) and not self.ended:
             if self._left:
-                body.append(self._buffer[: self._left])
-                self._buffer = self._buffer[len(body[-1]) :]
+                body.append(buffer[at : at + self._left])
+                at += len(body[-1])
                 self._left -= len(body[-1])
-            elif not self._next_chunk():
+                continue
+            behind = self._next_chunk(buffer, at)
+            if behind is None:
                 break
+            at = behind
+        self._buffer = buffer[at:]
         return b"".join(body) + self._plain_body()
 
     def _plain_body(self) -> bytes:
@@ -99,21 +103,21 @@ class Chunks:
         body, self._buffer = self._buffer, b""
         return body
 
-    def _next_chunk(self) -> bool:
-        """Read a chunk's line; False while it is not whole, or when there are no chunks."""
-        # Of an empty line before it, the end of the last chunk.
-        self._buffer = self._buffer.lstrip(b"\r\n") if self._begun else self._buffer
-        line, newline, others = self._buffer.partition(b"\n")
+    def _next_chunk(self, buffer: bytes, at: int) -> int | None:
+        """Read a chunk's line at ``at`` and return where its data begin; None while it is not whole, or is none."""
+        if self._begun and buffer[at : at + 1] in {b"\r", b"\n"}:
+            return at + 1  # the end of the last chunk
+        end = buffer.find(b"\n", at, at + CHUNK_LINE_BYTES_MAX)
+        line = buffer[at:end] if end >= 0 else buffer[at : at + CHUNK_LINE_BYTES_MAX]
         found = _CHUNK_LINE.fullmatch(line.rstrip(b"\r"))
-        if newline and found is not None:
-            self._buffer = others
+        if end >= 0 and found is not None:
             self._begun = True
             self._left = int(found[1], 16)
             self.ended = self._left == 0
-            return True
-        if not newline and len(line) < CHUNK_LINE_BYTES_MAX and (found is not None or _CHUNK_LINE.match(line)):
-            return False
-        if self._begun and line:
+            return end + 1
+        if end < 0 and len(line) < CHUNK_LINE_BYTES_MAX and _CHUNK_LINE.match(line):
+            return None
+        if self._begun:
             raise CameraFault(Reason.TRUNCATED, "its chunks are damaged")
-        self._plain = not self._begun
-        return False
+        self._plain = True
+        return None

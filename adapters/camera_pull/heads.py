@@ -17,6 +17,9 @@ HEAD_BYTES_MAX = 32 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"(?:HTTP|ICY|RTSP)[/0-9.]*[ \t]*([1-5][0-9]{2})(?![0-9])", re.IGNORECASE)
+_PROTOCOLS = (b"HTTP", b"ICY", b"RTSP")
+# Real ones send one, to a request that did not ask for it.
+INTERIMS_MAX = 4
 # As many bytes as tell HTTP, and every kind of picture, from anything else.
 _TELLING_BYTES = 12
 
@@ -40,40 +43,42 @@ class HeadReader:
     """Fed until it returns a head; ``rest`` is what came behind it."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._taken = 0
+        self._interims = 0
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
         """Return the head once it is whole. Raises CameraFault for what is none."""
-        self._buffer += data
-        while True:
+        self._taken += len(data)
+        self._buffer = (self._buffer + data).lstrip(b"\r\n")
+        head = self._next()
+        while head is not None and head.status < 200:
+            self._interims += 1
+            if self._interims > INTERIMS_MAX:
+                raise CameraFault(Reason.NOT_HTTP, f"it says {head.status} again and again")
+            self._buffer = self.rest.lstrip(b"\r\n")
             head = self._next()
-            if head is None or head.status >= 200:
-                return head
+        if head is None and self._taken > HEAD_BYTES_MAX:
+            raise CameraFault(Reason.NOT_HTTP, f"the head of its answer has more than {HEAD_BYTES_MAX} bytes")
+        return head
 
     def _next(self) -> Head | None:
-        begin = bytes(self._buffer[: _TELLING_BYTES + 8]).lstrip(b"\r\n")
-        if len(begin) < _TELLING_BYTES:
+        """Take one head off the buffer, if it is there."""
+        if len(self._buffer) < _TELLING_BYTES:
             return None
-        if is_picture(begin):
-            self.rest = bytes(self._buffer.lstrip(b"\r\n"))
+        if is_picture(self._buffer):
+            self.rest = self._buffer
             return Head(status=200)
-        found = _END.search(self._buffer, len(self._buffer) - len(self._buffer.lstrip(b"\r\n")))
-        if found is None or not _STATUS_LINE.match(begin):
-            self._check_unfinished(begin)
+        has_status = _STATUS_LINE.match(self._buffer) is not None
+        if not has_status and (b"\n" in self._buffer or not self._buffer[:4].upper().startswith(_PROTOCOLS)):
+            said = shortened(self._buffer[: _TELLING_BYTES + 8].decode("latin-1"))
+            raise CameraFault(Reason.NOT_HTTP, f"it answers {said}, which is not HTTP")
+        found = _END.search(self._buffer)
+        if not has_status or found is None:
             return None
-        text = bytes(self._buffer[: found.start()]).lstrip(b"\r\n")
-        self.rest = bytes(self._buffer[found.end() :])
-        del self._buffer[: found.end()]
-        return parse_head(text)
-
-    def _check_unfinished(self, begin: bytes) -> None:
-        if not begin[:4].upper().startswith((b"HTTP", b"ICY", b"RTSP")):
-            raise CameraFault(Reason.NOT_HTTP, f"it answers {shortened(begin.decode('latin-1'))}, which is not HTTP")
-        if b"\n" in self._buffer and not _STATUS_LINE.match(begin):
-            raise CameraFault(Reason.NOT_HTTP, f"it answers {shortened(begin.decode('latin-1'))}, without a status")
-        if len(self._buffer) > HEAD_BYTES_MAX:
-            raise CameraFault(Reason.NOT_HTTP, f"the head of its answer has more than {HEAD_BYTES_MAX} bytes")
+        self.rest = self._buffer[found.end() :]
+        return parse_head(self._buffer[: found.start()])
 
 
 def parse_head(text: bytes) -> Head:

@@ -7,7 +7,8 @@ import re
 
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+# Fill bytes before a marker are passed over: with \xff+ a run of them would cost its square.
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 # What follows these has no length: TEM, SOI. RST0 to RST7 belong to the scan that they are in.
 _BARE_MARKERS = frozenset({0x01, 0xD8})
 _EOI = 0xD9

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.settings.forms import check_camera_url, check_fingerprint, check_gateway_id, invalid
+from gateway.settings.forms import check_camera_url, check_fingerprint, check_gateway_id, check_login_name, invalid
 from gateway.settings.section import Network, Section
 from gateway.web_targets import parse_url
 
@@ -37,7 +37,9 @@ class PulledCameraSettings(Section):
         description="How it is told who asks. auto: as it wants; Digest rather than Basic. digest: never the password "
         "itself.",
     )
-    username: str = Field(default="", max_length=255, description="Login, if it asks for one.")
+    username: Annotated[str, AfterValidator(check_login_name)] = Field(
+        default="", max_length=255, description="Login, if it asks for one."
+    )
     password_file: Path | None = Field(
         default=None, description="A file that holds its password and nothing else; for the gateway's user only."
     )

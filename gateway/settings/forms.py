@@ -262,6 +262,13 @@ def check_camera_url(text: str) -> str:
     return text
 
 
+def check_login_name(text: str) -> str:
+    """Accept what fits on one line."""
+    if not text.isprintable():
+        raise invalid("has characters that can't be seen", 'Write it as it is typed: username = "admin".')
+    return text
+
+
 def check_fingerprint(text: str) -> str:
     """Accept the SHA-256 fingerprint of a certificate, or nothing; return it as plain lower-case hex."""
     plain = text.strip().removeprefix("sha256:").replace(":", "").lower()

@@ -237,7 +237,7 @@ async def test_a_hundred_cameras_are_asked_on_time_though_some_are_dead_silent_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("adapters.camera_pull.camera.SLOW_S", 0.2)
-    interval_s, bad, known_after_s, watched_s = 1.0, 24, 2.5, 4.0
+    interval_s, bad, known_after_s, watched_s = 1.0, 24, 2.0, 3.0
     kinds: list[dict[str, Any]] = [
         {"before": asyncio.Event().wait},  # takes the connection and says nothing
         {"piece_bytes": 100, "pause_s": 0.4},  # never done in time
@@ -262,6 +262,22 @@ async def test_a_hundred_cameras_are_asked_on_time_though_some_are_dead_silent_o
     assert {f"cam-{n}" for n in range(bad, 100)} < taken  # some that are slow and done had their turn, too
     assert intake.places_held_high <= 4
     assert site.outcomes("timed_out") >= 16
+
+
+async def test_a_camera_that_was_slow_leaves_places_to_those_that_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.camera_pull.camera.SLOW_S", 0.1)
+    monkeypatch.setattr("adapters.camera_pull.camera.FIRST_WITHIN_S", 0.01)
+    never_done: dict[str, Any] = {"piece_bytes": 100, "pause_s": 0.3}
+    intake = FakeIntake()
+    async with many(13, lambda n: never_done if n else {}) as (cameras, rhythm):
+        camera: dict[str, object] = {"interval_s": 0.1, "timeout_s": 0.4}
+        site = watched(settings(*[one.url for one in cameras], camera=camera, at_once_max=2, backoff_max_s=1), intake)
+        async with running(site.cameras):
+            await until(lambda: site.outcomes("timed_out") >= 12)  # each once: now they are known
+            asked = len(rhythm.times[0])
+            await asyncio.sleep(1.5)
+    # Some 14 in that time; 3 or 4 when it has to wait for those that are never done.
+    assert len(rhythm.times[0]) - asked >= 7
 
 
 async def test_slow_cameras_have_half_of_the_places_at_most() -> None:

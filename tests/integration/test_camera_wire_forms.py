@@ -1,12 +1,14 @@
 """Answers of cameras, byte for byte (tests/data/camera_wire), over a real socket; and what httpx makes of them."""
 
+import asyncio
 import gzip
+import itertools
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from adapters.camera_pull.bodies import Contents, PictureReader
+from adapters.camera_pull.bodies import STEP_BYTES, Contents, PictureReader
 from adapters.camera_pull.faults import CameraFault, Reason
 from adapters.camera_pull.heads import HEAD_BYTES_MAX, HeadReader
 from tests.fakes.raw_camera import PICTURE, WIRE_FORMS, answer, fetch, raw_camera, snapshot_of
@@ -73,6 +75,8 @@ def read_in_pieces(data: bytes, *, first: int, others: int) -> bytes:
             reader = PictureReader(head, bytes_max=100_000, grow=lambda _: None)
             piece = heads.rest
         reader.feed(piece)
+        while reader.unfinished:
+            reader.feed(b"")
         if reader.whole:
             break
     assert reader is not None
@@ -155,7 +159,55 @@ async def test_never_more_than_the_cap_is_held() -> None:
     assert held <= 100_000
 
 
-def test_a_bomb_is_never_unpacked_beyond_the_cap() -> None:
-    contents = Contents("gzip", bytes_max=1000)
-    assert len(contents.feed(gzip.compress(bytes(1_000_000)))) == 1001
-    assert contents.feed(b"more") == b""
+def test_a_bomb_is_never_unpacked_beyond_the_cap_nor_in_one_go() -> None:
+    contents = Contents("gzip", bytes_max=STEP_BYTES + 1000)
+    bomb = gzip.compress(bytes(1_000_000))
+    steps = [(len(contents.feed(data)), contents.unfinished) for data in (bomb, b"", b"more")]
+    assert steps == [(STEP_BYTES, True), (1001, False), (0, False)]
+
+
+HOSTILE = {
+    "empty lines before the head": b"\r\n" * 500_000,
+    "interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 50_000,
+    "fill bytes": b"HTTP/1.0 200 OK\r\n\r\n\xff\xd8\xff" + b"\xff" * 1_000_000,
+    "the shortest segments": b"HTTP/1.0 200 OK\r\n\r\n\xff\xd8" + b"\xff\xfe\x00\x02" * 250_000,
+    "the shortest chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\n\xff\n" * 250_000,
+    "part heads without an end": b"HTTP/1.0 200 OK\r\n\r\n--x\r\n" + b"a: b\r\n" * 200_000,
+    "lines before a boundary": b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x;boundary=b\r\n\r\n" + b"x\r\n" * 200_000,
+    "a challenge of 30 kB": b"HTTP/1.1 401 no\r\nWWW-Authenticate: Digest " + b' = ",' * 6000 + b"\r\n\r\n",
+    "packed segments": b"HTTP/1.0 200 OK\r\n\r\n" + gzip.compress(b"\xff\xd8\xff\xfe" + b"\x00\x02\xff\xfe" * 500_000),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_a_hostile_answer_neither_grows_nor_stalls_the_loop(case: str) -> None:
+    """Asked in a thread of its own, so that the stall measured is the reader's, not the sender's."""
+    held = 0
+
+    def grow(byte_count: int) -> None:
+        nonlocal held
+        held += byte_count
+
+    async def admit() -> Callable[[int], None]:
+        return grow
+
+    async def ask(url: str) -> float:
+        """Return the longest turn of the loop."""
+        turns: list[float] = [asyncio.get_running_loop().time()]
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(0)
+                turns.append(asyncio.get_running_loop().time())
+
+        watching = asyncio.create_task(watch())
+        with pytest.raises(CameraFault):
+            await snapshot_of(url, username="u", password="p").fetch(admit)
+        watching.cancel()
+        return max(later - sooner for sooner, later in itertools.pairwise(turns))
+
+    async with raw_camera(HOSTILE[case]) as camera:
+        longest_s = await asyncio.to_thread(asyncio.run, ask(camera.url))
+    assert held <= 100_000
+    # A few ms on an idle machine; what costs its square takes many seconds.
+    assert longest_s < 1.5

@@ -60,6 +60,7 @@ def test_there_are_none_by_default(load: Load) -> None:
         ('username = "admin"\npassword_file = "secrets/gate"', 'auth = "basic"', 4, "has no username"),
         ('password_file = "secrets/gate"', 'password_file = "none"', 4, "password_file this file can't be read"),
         ('password_file = "~/belt"', "", 9, "has {password} in its url and no password_file"),
+        ('username = "admin"', 'username = "ad\\nmin"', 4, "username: has characters that can't be seen"),
         ("AB:CD", "AB:C:", 9, "is not a SHA-256 fingerprint"),
         ('device_id = "belt"', "verify = false", 9, "has a fingerprint beside ca_file or verify = false"),
         ('device_id = "belt"', 'device_id = "camera-192.168.1.20"', 4, "has two cameras with the device_id"),
