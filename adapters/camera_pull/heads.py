@@ -18,8 +18,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"(?:HTTP|ICY|RTSP)[/0-9.]*[ \t]*([1-5][0-9]{2})(?![0-9])", re.IGNORECASE)
 _PROTOCOLS = (b"HTTP", b"ICY", b"RTSP")
-# Real ones send one, to a request that did not ask for it.
-INTERIMS_MAX = 4
 # As many bytes as tell HTTP, and every kind of picture, from anything else.
 _TELLING_BYTES = 12
 
@@ -45,7 +43,6 @@ class HeadReader:
     def __init__(self) -> None:
         self._buffer = b""
         self._taken = 0
-        self._interims = 0
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
@@ -54,9 +51,6 @@ class HeadReader:
         self._buffer = (self._buffer + data).lstrip(b"\r\n")
         head = self._next()
         while head is not None and head.status < 200:
-            self._interims += 1
-            if self._interims > INTERIMS_MAX:
-                raise CameraFault(Reason.NOT_HTTP, f"it says {head.status} again and again")
             self._buffer = self.rest.lstrip(b"\r\n")
             head = self._next()
         if head is None and self._taken > HEAD_BYTES_MAX:
