@@ -31,6 +31,7 @@ class Standing:
     networks: Sequence[str]
     interface: str
     is_loopback: bool
+    plain_networks: Sequence[str]  # that may do without TLS where it is on
 
 
 LAN_WARNING = (
@@ -77,6 +78,8 @@ def _face(name: str, where: str, standing: Standing | None) -> Iterator[tuple[st
     yield name, f"{where}  ({_ACCESS[standing.access]})"
     if standing.tls:
         yield "", f"certificate: {standing.tls}"
+        if standing.plain_networks:
+            yield "", f"without TLS: {', '.join(standing.plain_networks)}"
     elif not standing.is_loopback:
         yield "", "no TLS: whoever shares the network can read what is sent, secrets too"
     if standing.interface or not standing.is_loopback:

@@ -97,5 +97,6 @@ def create_http_adapter(
         guard=guard,
         interface=settings.interface,
         tls=tls,
+        plain_networks=settings.plain_networks,
     )
     return HttpAdapter(server=server, version=version)

@@ -12,7 +12,7 @@ conn, cycle, flow, transport, connections. tests/integration/test_http_limits.py
 import asyncio
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import h11
@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from adapters.http.admission import CERTIFIED
 from adapters.http.connection import TolerantConnection
 from adapters.http.holders import Holders
+from gateway.networks import is_in
 from gateway.ports import Meter
 from gateway.tls.identity import device_of_certificate
 
@@ -62,14 +63,7 @@ class Guard:
 
     def allows(self, peer: tuple[str, int] | None) -> bool:
         """Tell whether a peer's address is in one of the allowed networks."""
-        if not self.allowed_networks:
-            return True
-        if peer is None:
-            return False
-        address = ip_address(peer[0].partition("%")[0])
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self.allowed_networks)
+        return not self.allowed_networks or (peer is not None and is_in(peer[0], self.allowed_networks))
 
     def count_refused(self, reason: str) -> None:
         """Count a connection that we ended."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -17,6 +17,7 @@ from adapters.http.protocol import DeviceProtocol, Guard, last_words
 from gateway.errors import AdapterUnavailable
 from gateway.interfaces import keep_to_interface
 from gateway.ports import TlsSource
+from gateway.settings import Network
 from gateway.tls.door import TlsDoor
 
 # What uvicorn needs after its graceful wait to leave serve(): two polls of its loop.
@@ -59,12 +60,13 @@ class EmbeddedServer:
         guard: Guard,
         interface: str = "",
         tls: TlsSource | None = None,
+        plain_networks: Sequence[Network] = (),
     ) -> None:
         self._app = app
         self._listen = listen
         self._interface = interface
         self._tls = tls
-        self._door = None if tls is None else _tls_door(tls, guard)
+        self._door = None if tls is None else _tls_door(tls, guard, plain_networks)
         self._setting = setting
         self._guard = guard
         self._server: _Server | None = None
@@ -153,7 +155,7 @@ class EmbeddedServer:
         )
 
 
-def _tls_door(source: TlsSource, guard: Guard) -> TlsDoor:
+def _tls_door(source: TlsSource, guard: Guard, plain_networks: Sequence[Network]) -> TlsDoor:
     def note_end(reason: str, _detail: str, _peer: str) -> None:
         guard.count_refused(reason)
 
@@ -165,6 +167,7 @@ def _tls_door(source: TlsSource, guard: Guard) -> TlsDoor:
         on_end=note_end,
         oldest_gives_way=True,
         plain_answer=last_words(400, "this port speaks TLS: write https://"),
+        plain_networks=plain_networks,
     )
 
 

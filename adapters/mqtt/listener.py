@@ -193,6 +193,7 @@ class MqttListener:
             handshake_timeout_s=settings.connect_timeout_s,
             connections_max=settings.connections_max,
             on_end=self._note_end_before_mqtt,
+            plain_networks=settings.listen_plain_networks,
         )
 
     def _protocol(self) -> asyncio.BaseProtocol:

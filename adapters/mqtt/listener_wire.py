@@ -5,8 +5,8 @@ Does nothing before ``attach`` and after ``detach``. Memory: ``WRITE_BUFFER_BYTE
 
 import asyncio
 import socket
-from ipaddress import ip_address
 
+from gateway.networks import is_in
 from gateway.settings.section import Network
 
 # 200 results that the device has not read, or 60,000 PUBACKs.
@@ -38,12 +38,7 @@ class Wire:
 
     def comes_from(self, networks: tuple[Network, ...]) -> bool:
         """Tell whether the peer's address is in one of ``networks``."""
-        try:
-            address = ip_address(self.peer.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in networks)
+        return is_in(self.peer, networks)
 
     def write(self, data: bytes) -> bool:
         """Send ``data``; False, and cut, when the device has left too much unread."""

@@ -5,7 +5,7 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from gateway import __version__
 from gateway.banner import BannerFacts, Standing, render
 from gateway.commands.options import ConfigOption, SetOption, load
 from gateway.service_manager import READY, STOPPING, ServiceManager
-from gateway.settings import HttpSettings, MqttSettings, Settings, parse_listen
+from gateway.settings import HttpSettings, MqttSettings, Network, Settings, parse_listen
 
 if TYPE_CHECKING:
     from gateway.app import App
@@ -139,18 +139,21 @@ async def _facts(app: "App", *, lan: bool) -> BannerFacts:
 def _standing(app: "App") -> dict[str, Standing]:
     http, mqtt = app.settings.http, app.settings.mqtt
 
-    def standing(section: HttpSettings | MqttSettings, tls: "ServerTls | None", interface: str) -> Standing:
+    def standing(
+        section: HttpSettings | MqttSettings, tls: "ServerTls | None", interface: str, plain: Sequence[Network]
+    ) -> Standing:
         return Standing(
             access=section.effective_access,
             tls="" if tls is None else tls.describe(),
             networks=tuple(str(network) for network in section.allowed_networks),
             interface=interface,
+            plain_networks=tuple(str(network) for network in plain),
             is_loopback=bool(section.listen) and parse_listen(section.listen).is_loopback,
         )
 
     return {
-        "http": standing(http, app.tls.http, http.interface),
-        "mqtt_listener": standing(mqtt, app.tls.mqtt, mqtt.listen_interface),
+        "http": standing(http, app.tls.http, http.interface, http.plain_networks),
+        "mqtt_listener": standing(mqtt, app.tls.mqtt, mqtt.listen_interface, mqtt.listen_plain_networks),
     }
 
 

@@ -29,7 +29,13 @@ from gateway.settings.section import (
     Section,
     effective_access,
 )
-from gateway.settings.tls_section import CLIENT_CERTIFICATES_TEXT, INTERFACE_TEXT, TLS_TEXT, ClientCertificates
+from gateway.settings.tls_section import (
+    CLIENT_CERTIFICATES_TEXT,
+    INTERFACE_TEXT,
+    PLAIN_NETWORKS_TEXT,
+    TLS_TEXT,
+    ClientCertificates,
+)
 
 Topics = tuple[Annotated[str, AfterValidator(check_topic_pattern)], ...]
 FieldPath = Annotated[str, AfterValidator(check_field_path)]
@@ -98,6 +104,9 @@ class MqttSettings(Section):
     listen_tls: bool = Field(default=False, description=f"At the listener. {TLS_TEXT} Port 8883 is usual.")
     listen_client_certificates: ClientCertificates = Field(
         default="off", description=f"At the listener. {CLIENT_CERTIFICATES_TEXT}"
+    )
+    listen_plain_networks: tuple[Network, ...] = Field(
+        default=(), description=f"At the listener. {PLAIN_NETWORKS_TEXT}"
     )
     listen_certificate_file: Path | None = Field(
         default=None,

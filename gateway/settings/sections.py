@@ -35,6 +35,7 @@ from gateway.settings.section import (
 from gateway.settings.tls_section import (
     CLIENT_CERTIFICATES_TEXT,
     INTERFACE_TEXT,
+    PLAIN_NETWORKS_TEXT,
     TLS_TEXT,
     ClientCertificates,
     TlsSettings,
@@ -230,6 +231,7 @@ class HttpSettings(Section):
     interface: Annotated[str, AfterValidator(check_interface)] = Field(default="", description=INTERFACE_TEXT)
     tls: bool = Field(default=False, description=TLS_TEXT)
     client_certificates: ClientCertificates = Field(default="off", description=CLIENT_CERTIFICATES_TEXT)
+    plain_networks: tuple[Network, ...] = Field(default=(), description=PLAIN_NETWORKS_TEXT)
     header_timeout_s: float = Field(
         default=10,
         gt=0,

@@ -14,6 +14,10 @@ CLIENT_CERTIFICATES_TEXT = (
     "Whether a device may (optional) or must (required) prove itself by a certificate: its common name, or else an "
     "alternative name, is then the device's id, whatever the device claims. Needs TLS."
 )
+PLAIN_NETWORKS_TEXT = (
+    'Devices that know no TLS, and may do without where it is on, by address: ["192.168.10.20/32"]. What they send can '
+    "be read and changed on the way, their secrets too."
+)
 INTERFACE_TEXT = (
     'Serve only what comes in by this network interface, for example "eth1"; an address alone lets in who is routed '
     "to it from another side. Linux 5.7 or newer, or CAP_NET_RAW. Empty: any."

@@ -7,10 +7,12 @@ connection only after its handshake, so that sockets that never begin one would 
 
 import asyncio
 from asyncio import sslproto
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from gateway.networks import is_in
 from gateway.ports import TlsSource
+from gateway.settings.section import Network
 
 # Two records of TLS (RFC 8446 section 5.1): measured, a connection then costs 45 KiB instead of 272.
 TLS_READ_BYTES = 32 * 1024
@@ -33,7 +35,8 @@ class TlsDoor:
     """Makes the protocols of one listener, at most ``connections_max`` at a time. ``on_end(reason, detail, peer)``.
 
     With ``oldest_gives_way`` a newcomer beyond that ends the handshake that has taken longest, if there is one.
-    ``plain_answer`` is what a client is told that speaks the protocol without TLS.
+    A client that speaks the protocol without TLS is told ``plain_answer``, unless ``plain_networks`` has its address:
+    then it is served as it is.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class TlsDoor:
         on_end: OnEnd,
         oldest_gives_way: bool = False,
         plain_answer: bytes = b"",
+        plain_networks: Sequence[Network] = (),
     ) -> None:
         self.source = source
         self.handshake_timeout_s = handshake_timeout_s
         self.on_end = on_end
         self.plain_answer = plain_answer
+        self.plain_networks = plain_networks
         self.connections: dict[_DeviceTls, None] = {}  # in the order in which they came
         self._connections_max = connections_max
         self._oldest_gives_way = oldest_gives_way
@@ -122,14 +127,36 @@ class _DeviceTls(sslproto.SSLProtocol):
         super().connection_made(transport)
 
     def buffer_updated(self, nbytes: int) -> None:
-        if not self._heard and self._door.plain_answer and nbytes:
-            first = self.get_buffer(1)[0]
-            if first != TLS_HANDSHAKE and self._socket is not None:
+        if not self._heard and nbytes and self._socket is not None and self.get_buffer(1)[0] != TLS_HANDSHAKE:
+            if is_in(_peer(self._socket), self._door.plain_networks):
+                self._step_aside(self._socket, bytes(self.get_buffer(1)[:nbytes]))
+                return
+            if self._door.plain_answer:
                 self._socket.write(self._door.plain_answer)
                 self._socket.close()
                 return
         self._heard = True
         super().buffer_updated(nbytes)
+
+    def _step_aside(self, plain: asyncio.Transport, data: bytes) -> None:
+        """Leave the socket to the link itself, with what has come so far."""
+        self._door.connections.pop(self, None)
+        self._socket = None
+        super().connection_lost(None)  # ends its handshake and its deadline; the socket stays
+        link = cast("asyncio.Protocol | asyncio.BufferedProtocol", self._link)
+        plain.set_protocol(link)
+        link.connection_made(plain)
+        if plain.is_closing():
+            return
+        if isinstance(link, asyncio.Protocol):
+            link.data_received(data)
+            return
+        while data:
+            into = memoryview(link.get_buffer(len(data)))
+            taken = min(len(into), len(data))
+            into[:taken] = data[:taken]
+            link.buffer_updated(taken)
+            data = data[taken:]
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._door.connections.pop(self, None)

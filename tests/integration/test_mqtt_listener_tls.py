@@ -123,3 +123,18 @@ async def test_stop_cuts_what_never_finished_its_handshake(files: dict[str, Any]
         await until(lambda: len(under.listener._tls.connections) == 1)  # type: ignore[union-attr]
     assert await device.receive_until_closed() == []
     device.abort()
+
+
+async def test_device_that_knows_no_tls_is_served_where_its_address_is_listed(
+    authority: CertificateAuthority, files: dict[str, Any]
+) -> None:
+    async with listening(**files, listen_plain_networks=("127.0.0.1/32",), connect_timeout_s=0.5) as under:
+        plain = await RawDevice.connect(under.port, client_id="old-1")
+        secured = await connect(under.port, authority, "new-1")
+        await asyncio.sleep(0.7)  # no handshake's deadline ends it
+        # Larger than the buffer of the handshake.
+        for device, payload in ((plain, b'{"a": "' + b"x" * 60_000 + b'"}'), (secured, b"{}")):
+            device.publish(payload, packet_id=7)
+            assert await device.receive() == Puback(packet_id=7)
+            device.abort()
+    assert under.disconnects("tls_handshake_failed") == 0

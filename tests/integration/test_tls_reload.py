@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,26 @@ def test_last_words_arrive_through_tls_and_handshakes_that_never_end_leave_room(
             connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert read_answer(connection)[0] == 400
         assert len(silent) == 6
+
+
+def test_device_that_knows_no_tls_is_served_where_its_address_is_listed(
+    authority: CertificateAuthority, clock: ManualClock
+) -> None:
+    files = authority.issue("server", common_name="localhost", for_server=True)
+    own = OwnCertificate(files.certificate, files.key)
+    body = b"\xff\xd8\xff" + bytes(100_000)
+    posted = b"POST /image?device=old HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    few = HttpSettings(connections_max=2, plain_networks=(ip_network("127.0.0.1/32"),))
+    with serving_http(settings=few, tls=server_tls(own, clock)) as serving:
+        plain = serving.connect()
+        for _ in range(2):  # the connection lives on
+            plain.sendall(posted)
+            assert read_answer(plain)[0] == 200
+        assert serving.intake.last.device_id == "old"
+        with connected(serving) as secured:
+            assert status_over(secured) == 200
+    elsewhere = HttpSettings(plain_networks=(ip_network("10.0.0.0/8"),))
+    with serving_http(settings=elsewhere, tls=server_tls(own, clock)) as serving:
+        plain = serving.connect()
+        plain.sendall(GET)
+        assert read_answer(plain)[0] == 400
