@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= config/gateway.toml
+# Most of the tests' time is waiting: three workers on two cores.
+TEST_WORKERS ?= 3
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # LAN=1 opens the device listeners to private networks.
@@ -51,7 +53,7 @@ check-style: $(VENV)/.installed-test
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 unit: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m "not soak" -n $(TEST_WORKERS) --dist worksteal $(PYTEST_FLAGS)
 
 soak: $(VENV)/.installed-test system-deps ## Fault tests with large budgets (hours); SOAK_ROUNDS=100
 	@SOAK_ROUNDS=$${SOAK_ROUNDS:-100} $(BIN)/python -m pytest tests/crash tests/faults tests/simulation -m "soak or not soak" --timeout 14400 $(PYTEST_FLAGS)

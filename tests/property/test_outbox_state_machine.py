@@ -340,8 +340,8 @@ class EvictsLowestPriority(OutboxMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=60, stateful_step_count=40)
+TestOutbox.settings = settings(max_examples=40, stateful_step_count=40)
 TestEvictsOldest = EvictsOldest.TestCase
-TestEvictsOldest.settings = settings(max_examples=30, stateful_step_count=40)
+TestEvictsOldest.settings = settings(max_examples=15, stateful_step_count=40)
 TestEvictsLowestPriority = EvictsLowestPriority.TestCase
-TestEvictsLowestPriority.settings = settings(max_examples=30, stateful_step_count=40)
+TestEvictsLowestPriority.settings = settings(max_examples=15, stateful_step_count=40)

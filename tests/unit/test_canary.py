@@ -22,6 +22,7 @@ from tests.fakes.canary import THE_CANARY, Canary
         "proxy http://site:hushhush@proxy:3128",
         "it was xyzzy-xyzzy all along",
     ],
+    ids=["token", "connection string", "signature", "key", "basic", "url", "known"],  # a token is another in each run
 )
 def test_a_secret_in_what_came_out_is_told_without_repeating_it(text: str) -> None:
     canary = Canary()

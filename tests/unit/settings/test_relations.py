@@ -220,7 +220,7 @@ def test_a_ca_file_of_many_certificates_is_accepted(load: Load, certificates: Pa
 def test_a_missing_ca_file_is_a_mistake(mistakes: Mistakes, site: Path) -> None:
     (problem,) = mistakes('[cloud]\nca_file = "ca.pem"')
 
-    assert str(site / "ca.pem") in problem.value
+    assert str(site / "ca.pem").startswith(problem.value.strip('"…'))  # a long value is cut
     assert "no such file" in problem.text
 
 
