@@ -24,6 +24,12 @@ POINTS = COMMIT_POINTS | {
 SMALL_FILE = {"GATEWAY_OUTBOX__ROWS_MAX": "200"}
 
 
+# Evicted events become remembered ids on the same way as those that the cloud has.
+EVICT_POINTS = COMMIT_POINTS | {"outbox_during_prune": 4}
+EVICT_ROWS_MAX = 20
+EVICTING = {"GATEWAY_OUTBOX__ROWS_MAX": str(EVICT_ROWS_MAX), "GATEWAY_OUTBOX__WHEN_FULL": "evict_oldest"}
+
+
 class RandomKill:
     """At any moment."""
 
@@ -52,6 +58,24 @@ class KillAtPoint:
         site.ledger.mark()
         site.kill()
         return replace(come_back(site, cut_before), felt=passed)
+
+
+class KillWhileEvicting:
+    """At a named point, with the uplink down and a file so full that the oldest make room for each submission."""
+
+    def __init__(self) -> None:
+        self._kill = KillAtPoint(EVICT_POINTS)
+
+    def cycle(self, site: Site, rng: random.Random) -> Cycle:
+        site.uplink.refuse()
+        try:
+            site.wait_for_acknowledgements(
+                rng.randrange(EVICT_ROWS_MAX, 2 * EVICT_ROWS_MAX), what="while the oldest make room"
+            )
+            done = self._kill.cycle(site, rng)
+        finally:
+            site.uplink.accept()
+        return replace(done, felt=done.felt and bool(site.told()))
 
 
 def come_back(site: Site, cut_before: int) -> Cycle:

@@ -14,7 +14,15 @@ from tests.faults.faults_disk import (
     ReadOnly,
     SlowSyncs,
 )
-from tests.faults.faults_process import COMMIT_POINTS, POINTS, SMALL_FILE, KillAtPoint, RandomKill
+from tests.faults.faults_process import (
+    COMMIT_POINTS,
+    EVICTING,
+    POINTS,
+    SMALL_FILE,
+    KillAtPoint,
+    KillWhileEvicting,
+    RandomKill,
+)
 from tests.faults.faults_together import Everything
 from tests.faults.faults_uplink import (
     Trouble,
@@ -71,6 +79,9 @@ FAULTS = (
     FaultPlan(name="kill", title="kill -9 at random", make=RandomKill),
     FaultPlan(
         name="kill-at-point", title="kill -9 at named points", make=partial(KillAtPoint, POINTS), environment=SMALL_FILE
+    ),
+    FaultPlan(
+        name="kill-evicting", title="kill -9 while the oldest make room", make=KillWhileEvicting, environment=EVICTING
     ),
     FaultPlan(name="power-cut", title="power cut", make=PowerCut, needs=_DISK),
     FaultPlan(

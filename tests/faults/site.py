@@ -4,9 +4,9 @@ import contextlib
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -56,6 +56,10 @@ class Tools:
 
 class Broken(AssertionError):
     """The gateway did not keep its promise, in a way that no count can tell: the text says how."""
+
+
+# Settings that let an event leave before the cloud has it.
+POLICIES = {"GATEWAY_OUTBOX__WHEN_FULL"}
 
 
 class Site:
@@ -159,8 +163,9 @@ class Site:
         payloads, sequences = stored(self.data_dir)
         if self.may_have_pruned:
             self.cloud.read(self.hub.messages)
-            acknowledged -= self.cloud.payloads().keys()
-            sequences = sorted({*sequences, *(sequence for _, _, sequence in self.cloud.items)})
+            told = self.told()
+            acknowledged -= self.cloud.payloads().keys() | told.values()
+            sequences = sorted({*sequences, *told, *(sequence for _, _, sequence in self.cloud.items)})
         if problem := disk_problem(acknowledged, payloads, sequences):
             raise Broken(problem)
 
@@ -179,12 +184,22 @@ class Site:
         # What a device was not told, and is in the file all the same, is on its way too.
         with contextlib.suppress(Broken):
             self._wait(lambda: self.arrived(frozenset(stored(self.data_dir)[0])), PATIENCE_S, "")
-        return judge(due, self.cloud)
+        return replace(judge(due - frozenset(self.told().values()), self.cloud), acknowledged=len(due))
 
     def arrived(self, payloads: frozenset[str]) -> bool:
-        """Return whether the cloud has all of these."""
+        """Return whether the cloud has all of these, but for those that a policy took and a tombstone tells of."""
         self.cloud.read(self.hub.messages)
-        return payloads <= self.cloud.payloads().keys()
+        missing = payloads - self.cloud.payloads().keys()
+        return not missing or missing <= frozenset(self.told().values())
+
+    def told(self) -> dict[int, str]:
+        """Return the sequences that tombstones, in the file or in the cloud, cover, with their payloads.
+
+        Nothing where no policy may take an event: there a tombstone excuses nothing.
+        """
+        if not self.wanted.keys() & POLICIES:
+            return {}
+        return told(self.data_dir, {sequence for _, _, sequence in self.cloud.buried})
 
     def wait_for_arrival(self, payloads: frozenset[str]) -> None:
         """Return when the cloud has all of these. Raises Broken."""
@@ -247,6 +262,15 @@ def stored(data_dir: Path) -> tuple[Counter[str], list[int]]:
     with closing(sqlite3.connect(f"file:{data_dir / 'outbox.db'}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT sequence, payload_sha256 FROM events ORDER BY sequence").fetchall()
     return Counter(payload for _, payload in rows), [sequence for sequence, _ in rows]
+
+
+def told(data_dir: Path, buried: Set[int]) -> dict[int, str]:
+    """Return what left the file unsent, as its remembered ids and the tombstones say: sequence → payload."""
+    with closing(sqlite3.connect(f"file:{data_dir / 'outbox.db'}?mode=ro", uri=True)) as connection:
+        gone = connection.execute("SELECT sequence, payload_sha256 FROM remembered_ids").fetchall()
+        ranges = connection.execute("SELECT first_sequence, last_sequence FROM tombstones").fetchall()
+    covered = buried | {number for first, last in ranges for number in range(first, last + 1)}
+    return {sequence: payload for sequence, payload in gone if sequence in covered}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

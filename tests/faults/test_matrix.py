@@ -27,7 +27,8 @@ SHARES = {
     "http": tuple(name for name in RUNNABLE if name.startswith(("uplink-", "sdk-"))),
     "mqtt-listener": ("disk-eio", "slow-fsync", "full-disk", "card-removed", "read-only", "clock-jumps"),
     "mqtt-broker": ("power-cut", "power-cut-after-kill", "all"),
-    "ble": ("kill", "kill-at-point"),
+    # Settings are those of the last that wants some: here all run on the file where the oldest make room.
+    "ble": ("kill", "kill-at-point", "kill-evicting"),
 }
 
 
