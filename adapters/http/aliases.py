@@ -65,17 +65,22 @@ class _Alias:
 
     def refusal(self, error: SubmissionError) -> Response:
         """Return ``error`` as this device reads it; a 401 asks for a password, so it stays one."""
-        told = refusal(error, Face.LEGACY)
-        if isinstance(error, NotAuthenticated):
-            return told
-        wanted = self.settings.busy_status if isinstance(error, Unavailable) else self.settings.refused_status
-        told.status_code = wanted or told.status_code
-        if not self.settings.failure_body:
-            return told
-        answer = self._answer(told.status_code, self.settings.failure_body)
-        if "retry-after" in told.headers:
-            answer.headers["retry-after"] = told.headers["retry-after"]
+        natural = refusal(error, Face.LEGACY)
+        status = natural.status_code
+        if not isinstance(error, NotAuthenticated):
+            wanted = self.settings.busy_status if isinstance(error, Unavailable) else self.settings.refused_status
+            status = wanted or status
+        answer = self._answer(status, self._words(error, bytes(natural.body).decode()))
+        for name in ("retry-after", "www-authenticate", *(() if self.settings.failure_body else ("content-type",))):
+            if name in natural.headers:
+                answer.headers[name] = natural.headers[name]
         return answer
+
+    def _words(self, error: SubmissionError, natural: str) -> str:
+        """Return what to say of a failure: never what a device could find its success in ("ok" in "token")."""
+        choices = [self.settings.failure_body] if self.settings.failure_body else [natural, error.reason, ""]
+        success = self.settings.body
+        return next(text for text in choices if not success or success not in text)
 
     def _answer(self, status: int, text: str) -> Response:
         # As a header, since Starlette adds a charset to a media type of text.

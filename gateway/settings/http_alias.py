@@ -110,8 +110,8 @@ class HttpAliasSettings(Section):
         for name in ("refused_status", "busy_status"):
             if 0 < getattr(self, name) < 400:
                 raise invalid(f"{name} is a success, for what is not stored", "Choose one from 400 to 599, or 0.")
-        if self.failure_body and self.failure_body == self.body:
-            raise invalid("failure_body is the text of success", "Devices must be able to tell them apart.")
+        if self.body and self.body in self.failure_body:
+            raise invalid("failure_body holds the text of success", "Devices search for it: choose another text.")
         if self.status == HTTPStatus.NO_CONTENT and self.body:
             raise invalid("status 204 has no body", 'Set body = "", or status = 200.')
         if "GET" in self.methods and self.takes != "values":

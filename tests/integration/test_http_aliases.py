@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from gateway.errors import DiskUnavailable, OutboxFull
 from gateway.messages import Image
 from gateway.settings import HttpAliasSettings, HttpSettings, SettingsInvalid, load_settings
+from tests.fakes.gateway_process import ROOT
 from tests.fakes.http_server import Serving, serving_http
 from tests.fakes.intake import FakeIntake
 
@@ -101,6 +103,32 @@ def test_refusals_have_the_status_that_was_set_or_the_one_that_fits(serving: Ser
     assert "not_an_image" in http.put("/cgi-bin/upload.cgi", content=b"x", headers={"X-Serial": "A1"}).text
 
 
+def test_reason_of_a_failure_never_holds_the_text_of_success() -> None:
+    for body in ("ok", "e", "image", "415"):
+        alias = HttpAliasSettings(path="/a", body=body)
+        with serving_http(settings=HttpSettings(alias=(alias,))) as serving, httpx.Client() as client:
+            answer = client.post(f"{serving.url}/a", content=b"send the token")
+            assert (answer.status_code, body in answer.text) == (415, False)
+
+
+def test_documented_aliases_are_served_as_documented(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "PROTOCOLS.md").read_text()
+    (documented,) = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "http.alias" in block]
+    file = tmp_path / "gateway.toml"
+    file.write_text(documented)
+    with serving_http(settings=load_settings(file, {}, {}, tmp_path).http) as serving:
+        client = httpx.Client(base_url=serving.url)
+        assert client.post("/upload.php?cam=3", content=JPEG).text == "<result>ok</result>"
+        assert client.post("/upload.php?cam=3", content=b"x").text == "<result>failed</result>"
+        assert client.put("/cgi-bin/upload.cgi", content=JPEG, headers={"X-Serial": "A1"}).text == ""
+        assert client.post("/cams/gate/snapshot.jpg", content=JPEG).text == "OK"
+        assert client.post("/log", json={"a": 1}).text == "OK"
+        assert client.get("/report?id=shelly-1&temp=21.5&hum=40").text == "OK"
+        client.close()
+    ids = [one.device_id for one in serving.intake.submissions]
+    assert ids == ["yard-3", "yard-3", "A1", "gate", "meter", "shelly-1"]
+
+
 def test_success_leaves_after_the_commit_and_not_before() -> None:
     intake = FakeIntake(submit_s=0.4)
     with serving_http(settings=HttpSettings(alias=(PHP,)), intake=intake) as serving, httpx.Client() as client:
@@ -119,6 +147,7 @@ def test_success_leaves_after_the_commit_and_not_before() -> None:
         ('refused_status = 200\npath = "/a"', "success"),
         ('busy_status = 302\npath = "/a"', "success"),
         ('failure_body = "OK"\npath = "/a"', "success"),
+        ('failure_body = "NOT OK"\npath = "/a"', "success"),
         ('status = 204\npath = "/a"', "no body"),
         ('status = 299\npath = "/a"', "no status"),
         ('methods = ["GET"]\npath = "/a"', "values only"),
