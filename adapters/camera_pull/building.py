@@ -77,7 +77,7 @@ def _snapshot(
 ) -> Snapshot:
     try:
         password = "" if camera.password_file is None else camera.password_file.read_text().strip()
-        if camera.url.lower().startswith("https:") or camera.ca_file is not None:
+        if camera.uses_tls or camera.ca_file is not None:
             trust.context(camera)
     except (OSError, UnicodeDecodeError, ssl.SSLError) as error:
         name = camera.effective_device_id

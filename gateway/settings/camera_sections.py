@@ -74,6 +74,10 @@ class PulledCameraSettings(Section):
         return self
 
     @property
+    def uses_tls(self) -> bool:
+        return self.url.lower().startswith("https:")
+
+    @property
     def effective_device_id(self) -> str:
         """The device id of its events: as set, else made of its host."""
         return self.device_id or f"camera-{parse_url(plain_url(self.url)).host}"[:128]

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.camera_pull.adapter import CameraPullAdapter
 from adapters.camera_pull.camera import FIRST_WITHIN_S, Outcome, PulledCamera
 from adapters.camera_pull.places import Places
+from adapters.camera_pull.trust import TrustStore
 from gateway.clock import SystemClock
 from gateway.errors import CommandUnknown, IntakeFull, NotAnImage, OutboxFull, SubmitTimeout
 from gateway.messages import DeviceCommand, Image, Transport
@@ -298,6 +300,24 @@ async def test_slow_cameras_have_half_of_the_places_at_most() -> None:
     release.set()
     await asyncio.gather(*tasks)
     assert (len(slow), len(fast), places.taken) == (5, 3, 0)
+
+
+def test_every_start_warns_of_a_camera_that_is_believed_whoever_it_is() -> None:
+    site = settings("https://10.0.0.1/secret-path", "https://10.0.0.2/", camera={"verify": False})
+    for _ in range(2):
+        with capture_logs() as logs:
+            watched(site, FakeIntake())
+        told = [line for line in logs if line["event"] == "camera_not_verified"]
+        assert [(line["device_id"], line["log_level"]) for line in told] == [("cam-0", "warning"), ("cam-1", "warning")]
+        assert "secret-path" not in str(logs)
+
+
+def test_cameras_that_trust_the_same_share_what_that_costs() -> None:
+    store = TrustStore()
+    urls = [f"https://10.0.0.{n}/" for n in range(3)]
+    contexts = {id(store.context(one)) for one in settings(*urls).camera}
+    assert len(contexts) == 1
+    assert id(store.context(settings(urls[0], camera={"verify": False}).camera[0])) not in contexts
 
 
 async def test_first_pictures_are_spread_and_intervals_vary() -> None:

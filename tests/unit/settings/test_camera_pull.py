@@ -105,7 +105,7 @@ def test_what_cameras_may_hold_is_within_the_budget(load: Load, files: Path) -> 
     without, with_them = load(), load(TWO, environment={"HOME": str(files)})
     shares = {share.name: share.byte_count for share in derive_limits(with_them, cpu_count=1).shares}
 
-    assert shares["connections to cameras"] == 2 * 256 * 1024
+    assert shares["connections to cameras"] == (192 + 640) * 1024  # one of them speaks TLS
     assert shares["one picture of a camera, twice"] == with_them.limits.image_bytes_max
     assert sum(shares.values()) <= with_them.limits.memory_budget_mb * 1024 * 1024
     assert derive_limits(with_them, cpu_count=1).pixels_max < derive_limits(without, cpu_count=1).pixels_max
