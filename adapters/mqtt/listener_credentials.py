@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gateway.devices.throttle import Throttle
 from gateway.errors import AdapterUnavailable, NotAuthenticated, TooManyFailures
 from gateway.ports import Gatekeeper
 from gateway.settings.section import EffectiveAccess
@@ -100,6 +101,7 @@ class PasswordFile:
 
     def __init__(self, hashes: dict[str, _Hash]) -> None:
         self._hashes = hashes
+        self._throttle = Throttle()
 
     @classmethod
     def read(cls, path: Path) -> "PasswordFile":
@@ -121,12 +123,20 @@ class PasswordFile:
         password: bytes | None,
         client_id: str,  # noqa: ARG002 -- the Protocol's
         *,
-        source: str,  # noqa: ARG002 -- the Protocol's
+        source: str,
     ) -> Identity | None:
-        """Return the device of that name if the password is its own."""
+        """Return the device of that name if the password is its own, and its address has not guessed too often."""
+        now_s = asyncio.get_running_loop().time()
+        if self._throttle.wait_s(source, now_s) > 0:
+            return None
+        # Counted before it is checked: guesses sent at once must not all be tried.
+        self._throttle.failed(source, now_s)
         known = self._hashes.get(username or "")
         right = await asyncio.to_thread(_is_right, known or _NOBODY, password or b"")
-        return Identity(device_id=username) if known is not None and right else None
+        if known is None or not right:
+            return None
+        self._throttle.forgiven(source)
+        return Identity(device_id=username)
 
 
 def _parse(text: str, where: str) -> _Hash:

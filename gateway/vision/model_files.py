@@ -203,6 +203,12 @@ class _Folder:
         ]
 
     def read(self, name: str, *, bytes_max: int) -> bytes:
+        # Labels go to devices and to the cloud: a bundle from elsewhere must not make them another file's lines.
+        inside = (self._path / name).resolve().is_relative_to(self._path.resolve())
+        if not inside and not name.endswith(".tflite"):
+            raise BundleInvalid(
+                f"{self._path / name} is a link that leads out of the bundle: put the file itself there"
+            )
         with (self._path / name).open("rb") as file:
             data = file.read(bytes_max + 1)
         _refuse_too_large(len(data), bytes_max, name)

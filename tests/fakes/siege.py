@@ -69,8 +69,9 @@ class Watch:
 class GoodDevice:
     """Sends a reading, again until it is acknowledged, and asks for /healthz; then hangs up and connects anew."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self._address = urlsplit(url).netloc
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._connection = self._new()
 
     def _new(self) -> http.client.HTTPConnection:
@@ -79,7 +80,8 @@ class GoodDevice:
     def ask(self, method: str, path: str, body: bytes | None = None, key: str = "") -> int:
         """Return the status; 0 if the connection broke."""
         try:
-            self._connection.request(method, path, body, {"Idempotency-Key": key} if key else {})
+            headers = self._headers | ({"Idempotency-Key": key} if key else {})
+            self._connection.request(method, path, body, headers)
             answer = self._connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
@@ -92,8 +94,8 @@ class GoodDevice:
         self._connection.close()
 
 
-def _go_on(watch: Watch, stop: threading.Event) -> None:
-    device = GoodDevice(watch.gateway.http)
+def _go_on(watch: Watch, stop: threading.Event, token: str) -> None:
+    device = GoodDevice(watch.gateway.http, token)
     run = time.monotonic_ns()
     for number in itertools.count():
         if stop.is_set():
@@ -118,12 +120,12 @@ def _go_on(watch: Watch, stop: threading.Event) -> None:
 
 
 @contextmanager
-def under_watch(gateway: GatewayProcess) -> Iterator[Watch]:
+def under_watch(gateway: GatewayProcess, *, token: str = "") -> Iterator[Watch]:
     """Watch from before the block until after it."""
     watch = Watch(gateway)
     watch.before_mib = watch.high_mib = resident_mib(gateway.worker_pid)
     stop = threading.Event()
-    thread = threading.Thread(target=_go_on, args=(watch, stop), name="good-device")
+    thread = threading.Thread(target=_go_on, args=(watch, stop, token), name="good-device")
     thread.start()
     give_up_at = time.monotonic() + PATIENCE_S
     while not watch.turns and time.monotonic() < give_up_at:

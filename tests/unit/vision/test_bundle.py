@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 import zipfile
 from pathlib import Path
 
@@ -217,6 +218,35 @@ def test_zip_entries_that_point_outside_are_refused(name: str, tmp_path: Path) -
         archive.writestr(entry, b"x")
         archive.writestr("model.tflite", (MODELS / "float32.tflite").read_bytes())
     assert "points outside" in refusal(path)
+
+
+def test_a_link_in_a_zip_is_never_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("green\nred\nof-the-site\n")
+    path = tmp_path / "link.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        link = zipfile.ZipInfo("labels.txt")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, str(secret))
+        archive.writestr("model.tflite", (MODELS / "float32.tflite").read_bytes())
+    assert "of-the-site" not in refusal(path)  # one label: the path
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "bundle.toml", "cvexport.manifest"])
+def test_a_link_out_of_a_folder_is_refused(name: str, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", "float32")
+    (tmp_path / "outside").write_text("of-the-site\n")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "outside")
+    assert "leads out of the bundle" in refusal(folder)
+
+
+def test_links_within_a_bundle_and_to_it_are_fine(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "versions", "float32")
+    (folder / "labels.txt").rename(folder / "labels-3.txt")
+    (folder / "labels.txt").symlink_to("labels-3.txt")
+    (tmp_path / "current").symlink_to(folder)
+    assert load(tmp_path / "current").labels == load(folder).labels
 
 
 def test_zip_bombs_are_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
