@@ -32,7 +32,7 @@ PICTURE = small_picture()
 SECRET = b"of the cloud's side: " + PICTURE
 HTTP, MQTT, WEB = 8080, 1883, 80
 # For a packet that nobody answers; on these cables an answer takes a millisecond.
-PATIENCE_S = 1.0
+PATIENCE_S = 0.5
 
 
 @pytest.fixture(scope="module")
