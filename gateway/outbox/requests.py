@@ -24,7 +24,7 @@ from gateway.outbox.rows import (
     rows_with_payload,
     time_text,
 )
-from gateway.outbox.tombstones import bury, bury_each, delete_tombstones, exhume, label_counts
+from gateway.outbox.tombstones import bury, delete_tombstones, exhume, label_counts
 from gateway.outbox.transaction import Transaction
 
 T_co = TypeVar("T_co", covariant=True)
@@ -122,20 +122,17 @@ class CommitDrafts:
         return receipt_from_drafts(transaction.epochs, first, self._drafts, id_reused=id_reused)
 
     def _count(self, transaction: Transaction, fates: Sequence[EventState], first: int) -> None:
-        """Add the rows, whose first sequence is ``first``, to the ledger; those held back get their tombstones."""
+        """Add the rows, whose first sequence is ``first``, to the ledger; what is held back is buried later."""
         ledger, counts = transaction.ledger, Counter(fates)
         ledger.pending += counts[EventState.PENDING]
         ledger.held_back += counts[EventState.FILTERED] + counts[EventState.SUMMARISED]
         ledger.filtered_total += counts[EventState.FILTERED]
         ledger.summarised_total += counts[EventState.SUMMARISED]
-        for fate in (EventState.FILTERED, EventState.SUMMARISED):
-            held = [
-                (first + n, kind_of(draft.result), self._rows[n][-1])
-                for n, draft in enumerate(self._drafts)
-                if fates[n] is fate
-            ]
-            if held:
-                bury_each(transaction, held, fate)
+        transaction.held_back += [
+            (fate, first + n, kind_of(self._drafts[n].result), self._rows[n][-1])
+            for n, fate in enumerate(fates)
+            if fate is not EventState.PENDING
+        ]
         # What is held back wakes nobody: word of it travels with what is sent, or waits (cloud.tombstone_wait_s).
         transaction.work_added = transaction.work_added or bool(counts[EventState.PENDING])
 

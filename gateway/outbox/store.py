@@ -33,6 +33,7 @@ from gateway.outbox.policy_rows import has_windows, save_policy_counts
 from gateway.outbox.queries import Queries
 from gateway.outbox.requests import Request
 from gateway.outbox.salvage import SalvageState, load_salvages
+from gateway.outbox.tombstones import bury_held_back
 from gateway.outbox.transaction import Caps, Transaction
 from gateway.ports import BootClock
 from gateway.timekeeping.boots import BootBook, opened
@@ -186,6 +187,7 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             self._note_boot(transaction)
             outcomes = [apply(request, transaction) for request in requests]
+            bury_held_back(transaction)
             if transaction.ledger != self.ledger:
                 save_ledger(connection, self.queries, transaction.ledger)
             save_policy_counts(connection, self.queries, transaction.policies)
@@ -278,7 +280,7 @@ def _apply(request: Request[Any], transaction: Transaction) -> object:
 def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> object:
     connection = transaction.connection
     before = replace(transaction.ledger), transaction.work_added, transaction.pruned, transaction.book
-    policies_before = transaction.policies.copy()
+    policies_before, held_before = transaction.policies.copy(), len(transaction.held_back)
     connection.execute("SAVEPOINT request")
     try:
         outcome = _apply(request, transaction)
@@ -288,6 +290,7 @@ def _apply_in_savepoint(request: Request[Any], transaction: Transaction) -> obje
         connection.execute("ROLLBACK TO request")
         transaction.ledger, transaction.work_added, transaction.pruned, transaction.book = before
         transaction.policies = policies_before
+        del transaction.held_back[held_before:]
         outcome = RequestInvalid(f"can't be stored: {error}") if isinstance(error, UnicodeEncodeError) else error
     connection.execute("RELEASE request")
     return outcome

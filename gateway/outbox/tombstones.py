@@ -79,6 +79,14 @@ def bury_each(transaction: Transaction, rows: Sequence[Row], reason: str) -> Non
         _bury_run(transaction, run, reason)
 
 
+def bury_held_back(transaction: Transaction) -> None:
+    """Add tombstones for all that a group of requests holds back, at its end: one for each run, not one by one."""
+    for fate in (FILTERED, SUMMARISED):
+        rows = [row for held, *row in transaction.held_back if held == fate]
+        if rows:
+            bury_each(transaction, [tuple(row) for row in rows], fate)
+
+
 def exhume(transaction: Transaction, keys: Sequence[int]) -> None:
     """Take these out of tombstones that the cloud has not acknowledged: they will come after all."""
     for within in transaction.epochs.ranges(min(keys), max(keys)):

@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.outbox.epochs import EpochBook
 from gateway.outbox.ledger import Ledger
@@ -43,6 +43,7 @@ class Transaction:
     work_added: bool = False
     salvaged: bool = False  # epochs and salvages are not what they were
     pruned: int = 0  # delivered events removed, for the metric
+    held_back: list[tuple[Any, ...]] = field(default_factory=list)  # (fate, key, kind, result): to be buried at its end
     has_windows: bool = False  # a summary is being counted
     policies: Counter[str] = field(default_factory=Counter)  # held back by which, and summaries made
 

@@ -200,6 +200,7 @@ async def test_request_that_fails_alone_counts_for_nothing(tmp_path: Path) -> No
         ends = await asyncio.gather(good.send(outbox, "ripe"), bad.send(outbox, half_a_pair), return_exceptions=True)
         assert [isinstance(end, RequestInvalid) for end in ends] == [False, True]
         assert (await outbox.state()).filtered_total == 1
+        assert [t.last_sequence for t in await outbox.pending_tombstones(limit=9)] == [2]
     assert read_policy_counts(tmp_path) == {"on_change": 1, "windows": 0}
 
 
