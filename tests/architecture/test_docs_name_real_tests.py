@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_test_that_delivery_names_exists() -> None:
-    text = (ROOT / "docs" / "DELIVERY.md").read_text()
+@pytest.mark.parametrize("document", ["DELIVERY.md", "SECURITY.md"])
+def test_every_test_that_a_promise_names_exists(document: str) -> None:
+    text = (ROOT / "docs" / document).read_text()
     sources = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     everything = "\n".join(sources.values())
     functions = set(re.findall(r"\b(test_\w+)(?!\.py)\b(?!\w*\.py)", text)) - set(re.findall(r"(test_\w+)\.py", text))
