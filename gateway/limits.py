@@ -4,7 +4,7 @@ Pure arithmetic, in MiB of resident memory of the gateway's own process (the clo
 
     budget = PROCESS + workers * INTERPRETER + faces + bodies + pictures
 
-- *faces*: what HTTP, MQTT and Bluetooth hold beside the intake, each bounded by its own settings
+- *faces*: what HTTP, MQTT, Bluetooth and pulled cameras hold beside the intake, each bounded by its own settings
   (``gateway/memory_shares.py``).
 - *bodies*: encoded pictures and readings in the intake. At least one picture of ``limits.image_bytes_max``,
   else an eighth of what is left.

@@ -16,7 +16,7 @@ from adapters.camera_pull.camera import FIRST_WITHIN_S, Outcome, PulledCamera
 from adapters.camera_pull.places import Places
 from adapters.camera_pull.trust import TrustStore
 from gateway.clock import SystemClock
-from gateway.errors import CommandUnknown, IntakeFull, NotAnImage, OutboxFull, SubmitTimeout
+from gateway.errors import AdapterUnavailable, CommandUnknown, IntakeFull, NotAnImage, OutboxFull, SubmitTimeout
 from gateway.messages import DeviceCommand, Image, Transport
 from gateway.settings import CameraPullSettings
 from tests.fakes.intake import FakeIntake
@@ -399,6 +399,19 @@ async def test_stop_lets_the_intake_finish_and_leaves_nothing_behind() -> None:
         assert len(asyncio.all_tasks()) <= before + 2  # the raw cameras' own
     assert len(intake.events) == 1
     assert intake.places_held == 0
+
+
+async def test_a_bug_in_one_camera_ends_the_adapter_which_says_whose(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = watched(settings("http://10.0.0.1/", "http://10.0.0.2/"), FakeIntake())
+    monkeypatch.setattr(site.cameras[1], "_rest", None)
+    adapter = adapter_of(site)
+    await adapter.start()
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(AdapterUnavailable, match="camera cam-1 broke"):
+                await adapter.failed()
+    finally:
+        await adapter.stop(1)
 
 
 async def test_a_stopped_adapter_starts_again_and_knows_what_it_knew() -> None:
