@@ -22,7 +22,7 @@ from adapters.camera_pull.faults import CameraFault, Reason
 from adapters.camera_pull.health import CameraHealth
 from adapters.camera_pull.places import Places
 from adapters.camera_pull.snapshot import Snapshot
-from gateway.errors import Rejected, SubmitTimeout, Unavailable
+from gateway.errors import Rejected, Unavailable
 from gateway.messages import Image, Submission, Transport
 from gateway.ports import Clock, Intake, Meter
 from gateway.retry import Backoff
@@ -167,7 +167,7 @@ class PulledCamera:
         except Unavailable as error:
             self._count(Outcome.UNAVAILABLE)
             log.info("camera_picture_dropped", device_id=self.device_id, reason=error.reason, detail=error.detail)
-            return error.retry_after_s
+            return float(error.retry_after_s)
         self._count(outcome)
         return outcome
 
@@ -199,13 +199,18 @@ class PulledCamera:
 
     async def _hand_in(self, picture: bytes, *, wanted: bool) -> Outcome:
         sha256 = await _sha256(picture)
-        is_same = sha256 == self._last.sha256
-        self._health.answered(is_news=not is_same)
-        if is_same and self._schedule.skip_unchanged and not wanted:
+        is_repeat = sha256 == self._last.sha256 and self._schedule.skip_unchanged
+        self._health.answered(is_news=not is_repeat)
+        if is_repeat and not wanted:
             return Outcome.UNCHANGED
-        is_again = sha256 == self._last.unclear_sha256
-        submission_id = self._last.unclear_id if is_again else self._mint_id()
-        outcome = Outcome.COMMITTED
+        submission_id = self._last.unclear_id if sha256 == self._last.unclear_sha256 else self._mint_id()
+        # Should its answer be lost, it may be committed all the same: then the same bytes have the same id again.
+        self._last = _Last(sha256=self._last.sha256, unclear_sha256=sha256, unclear_id=submission_id)
+        outcome = await self._submitted(submission_id, picture)
+        self._last = _Last(sha256=sha256)
+        return outcome
+
+    async def _submitted(self, submission_id: str, picture: bytes) -> Outcome:
         self.is_handing_in = True
         try:
             await self._intake.submit(
@@ -217,15 +222,10 @@ class PulledCamera:
                 )
             )
         except Rejected:
-            outcome = Outcome.REFUSED  # noted by the intake; the same bytes would be refused again
-        except SubmitTimeout:
-            # It may be committed yet: the same bytes get the same id, so that they are not two events.
-            self._last = _Last(sha256=self._last.sha256, unclear_sha256=sha256, unclear_id=submission_id)
-            raise
+            return Outcome.REFUSED  # noted by the intake; the same bytes would be refused again
         finally:
             self.is_handing_in = False
-        self._last = _Last(sha256=sha256)
-        return outcome
+        return Outcome.COMMITTED
 
     def _failed(self, fault: CameraFault) -> None:
         self._backoff = self._backoff.failed()

@@ -153,7 +153,7 @@ async def test_a_refused_picture_is_refused_once() -> None:
 async def test_a_failing_camera_is_asked_ever_more_rarely_told_as_lost_and_told_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("adapters.camera_pull.camera.BACKOFF_INITIAL_S", 0.05)
+    monkeypatch.setattr("adapters.camera_pull.camera.BACKOFF_INITIAL_S", 0.03)
     broken, times = [True], []
 
     def answers(_: str) -> bytes:
@@ -167,8 +167,8 @@ async def test_a_failing_camera_is_asked_ever_more_rarely_told_as_lost_and_told_
             broken[0] = False
             await until(lambda: site.outcomes("committed") == 1)
     gaps = [later - sooner for sooner, later in itertools.pairwise(times[:6])]
-    # The bound doubles, and at least half of it is waited: 0.05, 0.1, 0.2, 0.4, 0.8.
-    assert all(gap >= 0.024 * 2**n for n, gap in enumerate(gaps)), gaps
+    # The bound doubles, and at least half of it is waited: 0.03, 0.06, 0.12, 0.24, 0.48.
+    assert all(gap >= 0.014 * 2**n for n, gap in enumerate(gaps)), gaps
     assert [state for _, state, _ in site.status.noted] == ["lost", "online"]
     assert site.status.noted[0][2] == "status: it answers 503"
     assert site.outcomes("status") == 6
@@ -239,7 +239,7 @@ async def test_a_hundred_cameras_are_asked_on_time_though_some_are_dead_silent_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("adapters.camera_pull.camera.SLOW_S", 0.2)
-    interval_s, bad, known_after_s, watched_s = 1.0, 24, 2.0, 3.0
+    interval_s, bad, known_after_s, watched_s = 0.8, 24, 1.7, 2.4
     kinds: list[dict[str, Any]] = [
         {"before": asyncio.Event().wait},  # takes the connection and says nothing
         {"piece_bytes": 100, "pause_s": 0.4},  # never done in time

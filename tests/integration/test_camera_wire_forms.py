@@ -85,7 +85,7 @@ def read_in_pieces(data: bytes, *, first: int, others: int) -> bytes:
 
 async def test_httpx_would_have_refused_or_changed_these_and_no_others() -> None:
     refused = set()
-    async with httpx.AsyncClient(timeout=0.4) as client:
+    async with httpx.AsyncClient(timeout=0.25) as client:
         for form, data in FORMS.items():
             if form.startswith("mjpeg"):
                 continue  # a stream needs another call of it
