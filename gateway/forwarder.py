@@ -269,6 +269,7 @@ class Forwarder:
             self._bucket = self._bucket.spent(now_s)
             self._flight.launch(batch, now_s=now_s)
             self._sent_in_session += 1
+            self._meter.count("gateway_cloud_messages_sent_total", 1, lane=batch.lane or "tombstones")
             tasks.create_task(self._send(session, batch), name="forwarder-send")
 
     async def _next_batch(self) -> Batch:

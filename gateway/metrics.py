@@ -96,6 +96,9 @@ DECLARATIONS: dict[str, Declaration] = {
     "gateway_cloud_messages_total": Declaration(
         "counter", "Messages to the hub by outcome: acknowledged, lost, refused", ("outcome",)
     ),
+    "gateway_cloud_messages_sent_total": Declaration(
+        "counter", "Messages sent, by what they begin with: live, backlog, again (lost before), tombstones", ("lane",)
+    ),
     "gateway_cloud_events_total": Declaration("counter", "Events by outcome: delivered, dead", ("outcome",)),
     "gateway_cloud_acknowledgement_age_seconds": Declaration(
         "gauge", "Age of the last acknowledgement while something is waiting for one; 0 otherwise"

@@ -325,8 +325,8 @@ def _event(classification: Json) -> Json:
         "device_id": _TEXT,
         "sequence": _COUNT,
         "epoch": _TEXT,
-        "kind": {"type": "string", "enum": ["classification", "reading"]},
-        "state": {"type": "string", "enum": ["pending", "delivered", "dead"]},
+        "kind": {"type": "string", "enum": ["classification", "reading", "summary"]},
+        "state": {"type": "string", "enum": ["pending", "delivered", "dead", "filtered", "summarised"]},
         "dead_reason": _TEXT | {"nullable": True},
         "transport": _TEXT,
         "received_at": _TIME,
@@ -336,7 +336,7 @@ def _event(classification: Json) -> Json:
         "payload_bytes": _COUNT,
         "id_reused": {"type": "boolean"},
     }
-    return _object(always, optional=classification | {"values": {"type": "object"}})
+    return _object(always, optional=classification | {"values": {"type": "object"}, "summary": {"type": "object"}})
 
 
 def _answer(description: str, media_type: str, schema: Json | None = None) -> Json:

@@ -143,19 +143,22 @@ class Backlog:
         """Claim a row that has its answer, until that is on disk."""
         self._claimed.add(sequence)
 
-    def take(self, events: Iterable[EncodedEvent], tombstones: Iterable[Tombstone]) -> None:
-        """Hand these out in one message: they stay claimed and wait no longer."""
+    def take(self, events: Iterable[EncodedEvent], tombstones: Iterable[Tombstone]) -> str:
+        """Hand these out in one message: they stay claimed and wait no longer. Return its ``Batch.lane``."""
         lanes: dict[LaneKey, None] = {}
+        head = ""
         for event in events:
             del self.waiting[event.sequence]
             self._returned.pop(event.sequence, None)
             lane = self._lane_of.pop(event.sequence, None)
+            head = head or _name(lane)
             if lane is not None:
                 lane.take(event.sequence)
                 lanes[lane.key] = None
         for tombstone in tombstones:
             del self.tombstones[tombstone.tombstone_id]
         self._turns.served(iter(lanes))
+        return head
 
     def put_back(self, batch: Batch) -> None:
         """Let a refused batch wait again, at the front."""
@@ -324,3 +327,9 @@ class Backlog:
         if self.is_empty:
             # What a new session finds has waited long enough already.
             self.waiting_since_s = -math.inf if self._is_first_fill else self._clock.monotonic()
+
+
+def _name(lane: Lane | None) -> str:
+    if lane is None:
+        return "again"
+    return "live" if lane.key.is_live else "backlog"

@@ -13,6 +13,7 @@ class Batch:
     message: CloudMessage
     events: tuple[EncodedEvent, ...]
     tombstones: tuple[Tombstone, ...]
+    lane: str = ""  # what it begins with: live, backlog, or again (lost or refused before); empty: tombstones alone
 
     @property
     def sequences(self) -> tuple[int, ...]:

@@ -180,8 +180,8 @@ class Dispatch:
         return message_bytes(message)
 
     def _build(self, events: Sequence[EncodedEvent], tombstones: Sequence[Tombstone]) -> Batch:
-        self._backlog.take(events, tombstones)
+        lane = self._backlog.take(events, tombstones)
         # Whatever their turn: a reader of one message finds its items as they came in.
         events = sorted(events, key=lambda event: event.sequence)
         message = build_message(self._backlog.header, tombstones, events, created_at=self._clock.now())
-        return Batch(message=message, events=tuple(events), tombstones=tuple(tombstones))
+        return Batch(message=message, events=tuple(events), tombstones=tuple(tombstones), lane=lane)

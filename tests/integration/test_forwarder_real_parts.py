@@ -6,13 +6,17 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.clock import SystemClock
 from gateway.forwarder import Forwarder
+from gateway.forwarding.lanes import DrainOrder
 from gateway.metrics import Metrics
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
-from gateway.settings import OutboxSettings
+from gateway.settings import CloudSettings, OutboxSettings
 from tests.fakes.hub import RunningHub, running_hub
 from tests.fakes.link import link_to
+from tests.fakes.lossy_cloud import LossyCloud, Weather
 from tests.fakes.outbox import draft
 
 
@@ -65,3 +69,49 @@ async def test_event_that_the_hub_drops_us_for_is_told_by_a_tombstone_and_the_re
         assert arrived(hub) == set(range(1, state.sequence_high + 1)) - {21}
         assert state.dead == 1
     await asyncio.to_thread(outbox.close)
+
+
+@pytest.mark.parametrize("order", list(DrainOrder))
+async def test_real_outbox_drains_by_priority_and_in_every_order(tmp_path: Path, order: DrainOrder) -> None:
+    clock, meter = SystemClock(), Metrics()
+    outbox = open_outbox(tmp_path / "data", settings=OutboxSettings(), clock=clock, meter=meter)
+    outbox.start()
+    cloud = LossyCloud(rng=random.Random(1), weather=Weather(latency_s=0.001))
+    for n in range(300):  # more than a page
+        await outbox.commit([draft(f"s-{n}", priority=(9, 5, 5, 0)[n % 4])])
+    forwarder = Forwarder(
+        queue=outbox,
+        signal=outbox,
+        link=cloud,
+        settings=CloudSettings(
+            drain_order=order.value,
+            window=1,
+            batch_bytes_max=1024,
+            drain_batch_bytes_max=1024,
+            messages_per_s_max=10_000,
+        ),
+        gateway_id="site-1",
+        clock=clock,
+        meter=meter,
+        rng=random.Random(1),
+    )
+    task = asyncio.create_task(forwarder.run())
+    async with asyncio.timeout(60):
+        while not cloud.received:  # noqa: ASYNC110 - what is waited for happens in other threads
+            await asyncio.sleep(0.001)
+        await outbox.commit([draft("news", priority=0)])
+        while (await outbox.state()).pending:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.to_thread(outbox.close)
+    assert cloud.sequences == set(range(1, 302))
+    first_sent = {s: n for n, arrival in reversed(list(enumerate(cloud.received))) for s in arrival.sequences}
+    by_priority = {p: [s for s in range(1, 301) if (9, 5, 5, 0)[(s - 1) % 4] == p] for p in (0, 5, 9)}
+    places = {p: [first_sent[s] for s in own] for p, own in by_priority.items()}
+    for own in places.values():
+        assert own == sorted(own, reverse=order is DrainOrder.NEWEST_FIRST)
+    means = [sum(own) / len(own) for _, own in sorted(places.items())]
+    assert means == sorted(means)
+    news = first_sent[301]
+    assert (news <= 3) is (order is not DrainOrder.OLDEST_FIRST)

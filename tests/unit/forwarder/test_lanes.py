@@ -77,6 +77,8 @@ async def test_weighted_sends_every_second_message_of_what_came_in_since() -> No
     begin_new = [n for n, batch in enumerate(rig.batches) if any(s > 60 for s in batch)]
     assert begin_new == list(range(begin_new[0], begin_new[0] + 2 * len(begin_new), 2)), begin_new
     assert 1 <= begin_new[0] <= 2
+    assert rig.meter.counts("gateway_cloud_messages_sent_total", lane="live") == len(begin_new)
+    assert rig.meter.counts("gateway_cloud_messages_sent_total", lane="backlog") == len(rig.batches) - len(begin_new)
     for own in ([s for s in numbers(rig) if s <= 60], [s for s in numbers(rig) if s > 60]):
         assert own == sorted(own)
 
@@ -169,6 +171,7 @@ async def test_what_was_lost_comes_first_even_if_news_would() -> None:
         await rig.commit(30, text_bytes=TEXT_BYTES)
         await rig.until_delivered(60)
     assert rig.offered[1] == rig.offered[0], "suspicion is to end soon"
+    assert rig.meter.counts("gateway_cloud_messages_sent_total", lane="again") == 1
 
 
 def test_lane_that_nobody_touched_is_left_alone() -> None:
