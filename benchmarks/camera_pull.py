@@ -6,7 +6,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from adapters.camera_pull.login import Login
-from adapters.camera_pull.snapshot import Snapshot
+from adapters.camera_pull.snapshot import Admission, Snapshot
 from adapters.camera_pull.trust import TrustStore
 from adapters.camera_pull.whereabouts import Whereabouts
 from benchmarks.figure import Figure, cpu_seconds, photograph, rss_mb
@@ -53,8 +53,8 @@ async def _ours(url: str) -> float:
         tls=lambda: TrustStore().context(settings),
     )
 
-    async def admit() -> Callable[[int], None]:
-        return lambda _: None
+    async def admit() -> Admission:
+        return Admission(grow=lambda _: None)
 
     began = time.process_time()
     for _ in range(PICTURES):

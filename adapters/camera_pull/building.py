@@ -50,6 +50,7 @@ def build_cameras(
             snapshot=snapshot,
             schedule=Schedule(
                 interval_s=camera.interval_s,
+                timeout_s=camera.timeout_s,
                 jitter=settings.jitter,
                 backoff_max_s=settings.backoff_max_s,
                 skip_unchanged=settings.skip_unchanged,

@@ -10,6 +10,7 @@ A failing camera is asked after 1, 2, 4... seconds, at most ``backoff_max_s``, e
 import asyncio
 import contextlib
 import hashlib
+import math
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -21,7 +22,7 @@ import structlog
 from adapters.camera_pull.faults import CameraFault, Reason
 from adapters.camera_pull.health import CameraHealth
 from adapters.camera_pull.places import Places
-from adapters.camera_pull.snapshot import Snapshot
+from adapters.camera_pull.snapshot import Admission, Snapshot
 from gateway.errors import Rejected, Unavailable
 from gateway.messages import Image, Submission, Transport
 from gateway.ports import Clock, Intake, Meter
@@ -32,8 +33,8 @@ log = structlog.get_logger(__name__)
 # Cameras of one site must not all be asked in the first second, nor must the first picture be a long time coming.
 FIRST_WITHIN_S = 10.0
 BACKOFF_INITIAL_S = 1.0
-# A camera that held a place for longer than this, whether its picture came or not, is slow: the next time it waits
-# with the others of its kind. 500 kB at 2 Mbit/s.
+# A camera that holds a place for longer than this, or half of its own time, is slow: it gives the place back, and is
+# asked again in the places that are for the slow. 500 kB at 2 Mbit/s.
 SLOW_S = 2.0
 # Above this a hash takes milliseconds on a Pi: it leaves the event loop then, as in the intake.
 HASH_INLINE_BYTES_MAX = 256 * 1024
@@ -53,6 +54,7 @@ class Schedule:
     """When a camera is asked. ``interval_s`` 0: only when somebody wants a picture."""
 
     interval_s: float
+    timeout_s: float
     jitter: float
     backoff_max_s: float
     skip_unchanged: bool
@@ -95,6 +97,7 @@ class PulledCamera:
         self._mint_id = mint_id
         self._rng = rng
         self._backoff = Backoff(initial_s=BACKOFF_INITIAL_S, max_s=schedule.backoff_max_s)
+        self._slow_s = min(SLOW_S, schedule.timeout_s / 2)
         self._is_slow = False
         self._last = _Last()
         self._wanted = asyncio.Event()
@@ -157,11 +160,14 @@ class PulledCamera:
 
     async def _take(self, *, wanted: bool) -> Outcome | Reason | float:
         """Ask for one picture and hand it in. Return how it ended; seconds to wait when the intake has no room."""
+        was_slow = self._is_slow
         try:
             async with AsyncExitStack() as held:
                 picture = await self._picture(held)
                 outcome = await self._hand_in(picture, wanted=wanted)
         except CameraFault as fault:
+            if fault.reason is Reason.TIMED_OUT and self._is_slow and not was_slow:
+                return await self._take(wanted=wanted)  # once, now in a place for the slow
             self._failed(fault)
             return fault.reason
         except Unavailable as error:
@@ -177,7 +183,7 @@ class PulledCamera:
         waited_s = 0.0
         reading_from_s: float | None = None
 
-        async def admit() -> Callable[[int], None]:
+        async def admit() -> Admission:
             nonlocal reading_from_s, waited_s
             waiting_from_s = self._clock.monotonic()
             await held.enter_async_context(self._places.place(slow=self._is_slow))
@@ -185,14 +191,14 @@ class PulledCamera:
             held.callback(reservation.release)
             reading_from_s = self._clock.monotonic()
             waited_s = reading_from_s - waiting_from_s
-            return reservation.grow
+            return Admission(grow=reservation.grow, within_s=math.inf if self._is_slow else self._slow_s)
 
         try:
             picture = await self._snapshot.fetch(admit)
         finally:
             now_s = self._clock.monotonic()
             if reading_from_s is not None:
-                self._is_slow = now_s - reading_from_s > SLOW_S
+                self._is_slow = now_s - reading_from_s >= self._slow_s
         self._backoff = self._backoff.succeeded()
         self._meter.observe("gateway_camera_pull_seconds", now_s - asked_s - waited_s)
         return picture

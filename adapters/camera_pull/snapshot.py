@@ -5,8 +5,10 @@ cameras lock the account after five.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from ssl import SSLContext
 from urllib.parse import quote
 
@@ -23,8 +25,17 @@ from gateway.web_targets import Target, UrlInvalid, parse_url, redirected
 REQUESTS_MAX = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-# Returns how bytes are counted, once there is room to begin reading.
-Admit = Callable[[], Awaitable[Callable[[int], None]]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Leave to read a picture: ``grow`` counts its bytes, ``within_s`` is for how long, if below ``timeout_s``."""
+
+    grow: Callable[[int], None]
+    within_s: float = math.inf
+
+
+# Returns once there is room to begin reading.
+Admit = Callable[[], Awaitable[Admission]]
 
 
 class Snapshot:
@@ -71,9 +82,9 @@ class Snapshot:
                     self._login.challenged(head.every("www-authenticate"))
                 else:
                     _check(head)
-                    grow = await admit()
-                    async with self._in_time("its picture"):
-                        return await answer.picture(bytes_max=self._bytes_max, grow=grow)
+                    admission = await admit()
+                    async with self._in_time("its picture", within_s=admission.within_s):
+                        return await answer.picture(bytes_max=self._bytes_max, grow=admission.grow)
         raise CameraFault(Reason.REDIRECT_REFUSED, f"it sends us on more than {REQUESTS_MAX - 1} times")
 
     @asynccontextmanager
@@ -93,12 +104,13 @@ class Snapshot:
             yield answer
 
     @asynccontextmanager
-    async def _in_time(self, what: str) -> AsyncIterator[None]:
+    async def _in_time(self, what: str, *, within_s: float = math.inf) -> AsyncIterator[None]:
+        time_s = min(self._settings.timeout_s, within_s)
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with asyncio.timeout(time_s):
                 yield
         except TimeoutError as error:
-            raise CameraFault(Reason.TIMED_OUT, f"{what} did not come in {self._settings.timeout_s:g} s") from error
+            raise CameraFault(Reason.TIMED_OUT, f"{what} did not come in {time_s:g} s") from error
 
 
 def _onward(target: Target, location: str) -> Target:

@@ -13,7 +13,7 @@ from typing import Any
 from adapters.camera_pull.building import build_cameras
 from adapters.camera_pull.camera import PulledCamera
 from adapters.camera_pull.login import Login
-from adapters.camera_pull.snapshot import Snapshot
+from adapters.camera_pull.snapshot import Admission, Snapshot
 from adapters.camera_pull.trust import TrustStore
 from adapters.camera_pull.whereabouts import Lookup, Whereabouts
 from gateway.clock import SystemClock
@@ -114,9 +114,9 @@ def snapshot_of(
     )
 
 
-async def admitted() -> Callable[[int], None]:
+async def admitted() -> Admission:
     """Let every picture in."""
-    return lambda byte_count: None
+    return Admission(grow=lambda byte_count: None)
 
 
 async def fetch(snapshot: Snapshot) -> bytes:

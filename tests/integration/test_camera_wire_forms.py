@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import itertools
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from adapters.camera_pull.bodies import STEP_BYTES, Contents, PictureReader
 from adapters.camera_pull.faults import CameraFault, Reason
 from adapters.camera_pull.heads import HEAD_BYTES_MAX, HeadReader
+from adapters.camera_pull.snapshot import Admission
 from tests.fakes.raw_camera import PICTURE, WIRE_FORMS, answer, fetch, raw_camera, snapshot_of
 
 FORMS = {file.stem: file.read_bytes() for file in sorted(WIRE_FORMS.glob("*.wire"))}
@@ -149,8 +149,8 @@ async def test_never_more_than_the_cap_is_held() -> None:
         nonlocal held
         held += byte_count
 
-    async def admit() -> Callable[[int], None]:
-        return grow
+    async def admit() -> Admission:
+        return Admission(grow=grow)
 
     bomb = answer(gzip.compress(b"\xff\xd8\xff\xda\x00\x02" + bytes(50_000_000)))
     async with raw_camera(bomb) as camera:
@@ -188,8 +188,8 @@ async def test_a_hostile_answer_neither_grows_nor_stalls_the_loop(case: str) -> 
         nonlocal held
         held += byte_count
 
-    async def admit() -> Callable[[int], None]:
-        return grow
+    async def admit() -> Admission:
+        return Admission(grow=grow)
 
     async def ask(url: str) -> float:
         """Return the longest turn of the loop."""
