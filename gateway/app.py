@@ -20,6 +20,7 @@ import uuid6
 
 from adapters import AdapterParts, build_adapters, build_admin_face
 from gateway import RELEASED_AT, __version__
+from gateway.bundles import ensure_key
 from gateway.clock import SystemClock
 from gateway.cloud.child_link import AzureIotHubLink
 from gateway.cloud.provisioning import AssignmentFile
@@ -29,7 +30,7 @@ from gateway.crash_journal import MappedCrashJournal
 from gateway.device_board import DeviceBoard, KnownDevice
 from gateway.device_commands import command_body, parse_device_command
 from gateway.devices.gatekeeper import Gatekeeper
-from gateway.errors import Unavailable
+from gateway.errors import OperatorError, Unavailable
 from gateway.forwarder import Forwarder
 from gateway.forwarding.allowance import Allowance
 from gateway.forwarding.spending_file import SpendingFile
@@ -128,6 +129,7 @@ class App:
         self.outbox: SqliteOutbox = await asyncio.to_thread(
             open_outbox, data_dir, settings=settings.outbox, clock=self.clock, meter=self.metrics
         )
+        await asyncio.to_thread(self._make_bundle_key)
         self.outbox.start()
         stack.push_async_callback(asyncio.to_thread, self.outbox.close)
         self.clock_watch = self._build_clock_watch()
@@ -148,6 +150,12 @@ class App:
         self.intake = self._build_intake(journal)
         self._build_desks()
         self.health = Health(intake_obstacles=self.intake.obstacles, started_s=self.clock.monotonic())
+
+    def _make_bundle_key(self) -> None:
+        try:
+            ensure_key(self.settings.gateway.data_dir)
+        except (OSError, OperatorError) as error:  # a full disk, say: it is made at the first export then
+            log.warning("bundle_key_missing", error=str(error))
 
     def _build_clock_watch(self) -> ClockWatch:
         mode = TrustMode(self.settings.clock.trust)
@@ -354,7 +362,19 @@ class App:
             await self.commands.take(given)
             return {"command_id": command_id}
 
-        return {"status": status, "requeue": requeue, "devices": devices, "command": command}
+        async def record_bundle(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            keys = [(int(first), int(last)) for first, last in arguments["keys"]]
+            await self.outbox.record_bundle(arguments["sha256"], keys, arguments["tombstone_ids"])
+            return {}
+
+        async def acknowledge_bundle(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            marked = await self.outbox.acknowledge_bundle(arguments["sha256"])
+            if marked and self.forwarder is not None:
+                self.forwarder.reread()  # what it has read ahead need not be sent
+            return {"marked": marked}
+
+        handlers = (status, requeue, devices, command, record_bundle, acknowledge_bundle)
+        return {handler.__name__: handler for handler in handlers}
 
     def health_detail(self) -> Mapping[str, Any]:
         """Return the standing of every part, as a JSON object for people and machines."""

@@ -21,7 +21,8 @@ from gateway.errors import GatewayError, OperatorError
 log = structlog.get_logger(__name__)
 
 SOCKET_NAME = "control.sock"
-REQUEST_BYTES_MAX = 64 * 1024
+# The ranges of a bundle are the longest: 5000 of them, and as many tombstones.
+REQUEST_BYTES_MAX = 512 * 1024
 REQUEST_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 60.0
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from gateway.commands import bundles
 from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
 from gateway.errors import OperatorError
@@ -19,6 +20,11 @@ from gateway.outbox.salvage import SalvageState
 from gateway.outbox.wear import FlashWear
 
 app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
+
+app.command("bundle-key")(bundles.bundle_key)
+app.command("verify-bundle")(bundles.verify_bundle)
+app.command("make-ack")(bundles.make_ack)
+app.command("import-ack")(bundles.import_ack)
 
 LIST_DEFAULT = 20
 
@@ -110,8 +116,17 @@ def export(
     *,
     fmt: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
     state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Folder (a stick) or new file: what waits for the cloud, signed, to be carried."),
+    ] = None,
 ) -> None:
-    """Write events out, oldest first: JSON lines or CSV."""
+    """Write events out, oldest first: JSON lines or CSV, or a signed bundle of what waits for the cloud."""
+    if bundle is not None:
+        if out is not None or state is not None:
+            raise typer.BadParameter("--bundle takes what waits for the cloud, and says where by itself")
+        bundles.export_bundle(load(config, sets), bundle)
+        return
     from rich.console import Console
     from rich.progress import Progress
 

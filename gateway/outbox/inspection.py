@@ -20,7 +20,18 @@ import sqlite_utils
 
 from gateway.clock import SystemClock
 from gateway.errors import OperatorError
-from gateway.messages import Classification, Event, EventState, OutboxState, Refusal, Result, Summary, Transport
+from gateway.messages import (
+    Classification,
+    Event,
+    EventState,
+    OutboxState,
+    PendingEvent,
+    Refusal,
+    Result,
+    Summary,
+    Tombstone,
+    Transport,
+)
 from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
@@ -29,9 +40,17 @@ from gateway.outbox.opening import open_store
 from gateway.outbox.policy_rows import load_policy_counts
 from gateway.outbox.queries import load_queries
 from gateway.outbox.requests import Requeue
-from gateway.outbox.rows import EVENT_COLUMNS, array_item, event_from_row, received_from_row
-from gateway.outbox.salvage import SalvageState, load_salvages
+from gateway.outbox.rows import (
+    EVENT_COLUMNS,
+    array_item,
+    event_from_row,
+    pending_from_row,
+    received_from_row,
+    tombstone_from_row,
+)
+from gateway.outbox.salvage import DONE, SalvageState, load_salvages
 from gateway.outbox.schema import check_version, load_migrations
+from gateway.outbox.store import Store
 from gateway.outbox.wear import FlashWear, flash_wear
 from gateway.printable import printable_json
 from gateway.result_text import result_text
@@ -207,23 +226,80 @@ def requeue_offline(
     data_dir: Path, sequences: Sequence[int] | None = None, *, settings: OutboxSettings | None = None
 ) -> int:
     """Make dead letters pending again (None: all); return how many. Raises DataDirectoryLocked while a gateway runs."""
+    with changing(data_dir, settings or OutboxSettings()) as store:
+        if sequences is None:
+            with _reading(data_dir) as database:
+                dead = database.table("events").rows_where("state = 'dead'", select="sequence")
+                sequences = [row["sequence"] for row in dead]
+        committed = store.transact([Requeue(sequences=tuple(sequences))])
+    (count,) = committed.outcomes
+    assert isinstance(count, int)
+    return count
+
+
+@contextlib.contextmanager
+def changing(data_dir: Path, settings: OutboxSettings) -> Iterator[Store]:
+    """Enter: the outbox, locked and open for a change. Raises DataDirectoryLocked while a gateway runs."""
     _existing(data_dir)
     lock = DirectoryLock(data_dir)
     try:
-        store = open_store(data_dir, settings=settings or OutboxSettings(), clock=SystemClock())
+        store = open_store(data_dir, settings=settings, clock=SystemClock())
         try:
-            if sequences is None:
-                with _reading(data_dir) as database:
-                    dead = database.table("events").rows_where("state = 'dead'", select="sequence")
-                    sequences = [row["sequence"] for row in dead]
-            committed = store.transact([Requeue(sequences=tuple(sequences))])
+            yield store
         finally:
             store.close()
     finally:
         lock.release()
-    (count,) = committed.outcomes
-    assert isinstance(count, int)
-    return count
+
+
+class PendingReader:
+    """What waits for the cloud, in pages: all of it that there is when this begins."""
+
+    def __init__(self, database: sqlite_utils.Database, state: OutboxState) -> None:
+        self.state = state
+        self._connection = database.conn
+        self._queries = load_queries()
+        self._epochs = load_epochs(database.conn, self._queries)
+        self._book = _book(database)
+        (self._last,) = database.conn.execute("SELECT COALESCE(MAX(sequence), 0) FROM events").fetchone()
+        self.is_salvaged = all(salvage.stage == DONE for salvage in load_salvages(database.conn))
+
+    def pages(self) -> Iterator[list[PendingEvent]]:
+        """Yield the pending events by key."""
+        after = 0
+        while rows := self._connection.execute(
+            self._queries.select_pending_page, (after, self._last, PAGE_ROWS)
+        ).fetchall():
+            yield [pending_from_row(self._epochs, row, self._book) for row in rows]
+            after = rows[-1][0]
+
+    def unsettled_keys(self, first: int, last: int) -> Iterator[int]:
+        """Yield the keys between two of what is, or may become, pending now."""
+        sql = (
+            "SELECT sequence FROM events NOT INDEXED "
+            "WHERE state IN ('pending', 'dead') AND sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?"
+        )
+        while rows := self._connection.execute(sql, (first, last, PAGE_ROWS)).fetchall():
+            yield from (key for (key,) in rows)
+            first = rows[-1][0] + 1
+
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """Return the tombstones that the cloud has not acknowledged."""
+        rows = self._connection.execute(self._queries.select_pending_tombstones, (-1,)).fetchall()
+        return tuple(map(tombstone_from_row, rows))
+
+
+@contextlib.contextmanager
+def reading_pending(data_dir: Path) -> Iterator[PendingReader]:
+    """Enter: what waits for the cloud. Raises OperatorError while a damaged file is still being taken over."""
+    state = read_state(data_dir)
+    with _reading(data_dir) as database:
+        reader = PendingReader(database, state)
+        if not reader.is_salvaged:
+            raise OperatorError(
+                "a damaged file is still being taken over: export when `gateway outbox stats` says done"
+            )
+        yield reader
 
 
 def event_json(event: Event) -> str:

@@ -64,6 +64,12 @@ class Queries:
     insert_epoch: str
     select_ledger: str
     save_ledger: str
+    insert_bundle: str
+    forget_bundles: str
+    select_bundle: str
+    acknowledge_bundle: str
+    select_pending_in_ranges: str
+    select_pending_page: str
     select_boots: str
     select_clock_offsets: str
     select_last_event_moment: str

@@ -264,6 +264,30 @@ UPDATE ledger SET
     delivered_total = :delivered_total, evicted_total = :evicted_total, expired_total = :expired_total,
     filtered_total = :filtered_total, summarised_total = :summarised_total, taken_over = :taken_over;
 
+-- name: insert_bundle
+INSERT OR REPLACE INTO bundles (sha256, created_at, created_age_s, keys, tombstone_ids) VALUES (?, ?, ?, ?, ?);
+
+-- name: forget_bundles
+DELETE FROM bundles WHERE sha256 IN (SELECT sha256 FROM bundles ORDER BY created_age_s DESC LIMIT 100 OFFSET ?);
+
+-- name: select_bundle
+SELECT keys, tombstone_ids FROM bundles WHERE sha256 = ?;
+
+-- name: acknowledge_bundle
+UPDATE bundles SET acknowledged_at = COALESCE(acknowledged_at, ?) WHERE sha256 = ?;
+
+-- name: select_pending_in_ranges
+SELECT e.sequence FROM json_each(:keys) AS r CROSS JOIN events AS e NOT INDEXED
+WHERE e.sequence BETWEEN MAX(json_extract(r.value, '$[0]'), :after + 1) AND json_extract(r.value, '$[1]')
+    AND e.state = 'pending'
+ORDER BY r.key, e.sequence LIMIT :limit;
+
+-- name: select_pending_page
+SELECT
+    sequence, submission_id, item, device_id, transport, kind, state, received_at, captured_at,
+    payload_sha256, payload_bytes, id_reused, result, dead_reason, boot, boottime_s, synced, priority
+FROM events NOT INDEXED WHERE state = 'pending' AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?;
+
 -- name: select_boots
 SELECT boot, boot_id, powered_before_s, last_boottime_s, off_before_s FROM boots ORDER BY boot;
 

@@ -192,6 +192,11 @@ def _fill(
         insert_epoch(connection, queries, known, now)
     for table in file.layouts.keys() - _NOT_COPIED:
         connection.executemany(file.layouts[table].insert, file.rows(table))
+    # Ids of tombstones are never given twice: an acknowledgement, or a bundle's, may still name one.
+    given = file.last_given("tombstones")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'tombstones'")
+    high = "SELECT 'tombstones', MAX(?, (SELECT COALESCE(MAX(tombstone_id), 0) FROM tombstones))"
+    connection.execute(f"INSERT INTO sqlite_sequence {high}", (UNKNOWN_KEYS if given is None else given,))
     connection.execute(
         "UPDATE ledger SET sequence_high = ?, refusals = (SELECT COUNT(*) FROM refusals), "
         "tombstones_pending = (SELECT COUNT(*) FROM tombstones)",

@@ -31,6 +31,7 @@ from gateway.messages import (
     Refusal,
     Tombstone,
 )
+from gateway.outbox.bundle_requests import AcknowledgeBundle, RecordBundle
 from gateway.outbox.epochs import EpochBook
 from gateway.outbox.files import DirectoryLock, prepare_directory
 from gateway.outbox.integrity import Checker
@@ -379,6 +380,24 @@ class SqliteOutbox:
             count += await self._writer.submit(Requeue(sequences=dead))
             after = dead[-1]
         return count
+
+    async def record_bundle(self, sha256: str, keys: Sequence[tuple[int, int]], tombstone_ids: Sequence[int]) -> None:
+        """Return when it is on disk what a bundle holds: an acknowledgement of it will count."""
+        now = self._clock.now()
+        await self._writer.submit(RecordBundle(sha256=sha256, keys=keys, tombstone_ids=tombstone_ids, now=now))
+
+    async def acknowledge_bundle(self, sha256: str) -> int | None:
+        """Mark what was in a bundle; return how many events still waited, or None if none such was exported here."""
+        marked, after = 0, 0
+        while True:
+            request = AcknowledgeBundle(sha256=sha256, after_key=after, now=self._clock.now())
+            step = await self._writer.submit(request)
+            if step is None:
+                return None
+            marked += step.marked
+            if step.after_key is None:
+                return marked
+            after = step.after_key
 
     async def prune_step(self, now: datetime) -> int:
         """Do one step of pruning and return how many rows went; 0 means that nothing is left to do."""
