@@ -277,10 +277,10 @@ SELECT keys, tombstone_ids FROM bundles WHERE sha256 = ?;
 UPDATE bundles SET acknowledged_at = COALESCE(acknowledged_at, ?) WHERE sha256 = ?;
 
 -- name: select_pending_in_ranges
-SELECT e.sequence FROM json_each(:keys) AS r CROSS JOIN events AS e NOT INDEXED
-WHERE e.sequence BETWEEN MAX(json_extract(r.value, '$[0]'), :after + 1) AND json_extract(r.value, '$[1]')
+SELECT e.sequence FROM json_each(:keys) CROSS JOIN events AS e NOT INDEXED
+WHERE e.sequence BETWEEN MAX(json_extract(value, '$[0]'), :after + 1) AND json_extract(value, '$[1]')
     AND e.state = 'pending'
-ORDER BY r.key, e.sequence LIMIT :limit;
+ORDER BY key, e.sequence LIMIT :limit;
 
 -- name: select_pending_page
 SELECT
