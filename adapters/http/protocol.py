@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from adapters.http.admission import CERTIFIED
 from adapters.http.connection import TolerantConnection
-from adapters.http.holders import Holders
+from gateway.holders import Holders
 from gateway.networks import is_in
 from gateway.ports import Meter
 from gateway.tls.identity import device_of_certificate

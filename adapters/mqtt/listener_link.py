@@ -33,6 +33,7 @@ from adapters.mqtt.listener_registry import Registry
 from adapters.mqtt.listener_wire import Wire
 from adapters.mqtt.refusals import packet_too_large
 from adapters.mqtt.sessions import Message, Session
+from gateway.holders import Holders
 from gateway.settings.section import Network
 from gateway.tls.identity import device_of_certificate
 
@@ -59,6 +60,7 @@ class LinkParts:
     allowed_networks: tuple[Network, ...]
     holdings: Holdings
     open_links: "set[DeviceLink]" = field(default_factory=set)
+    holders: "Holders[DeviceLink]" = field(default_factory=Holders)
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_GRANTED_BYTES)))
     stopping: bool = False
 
@@ -114,11 +116,30 @@ class DeviceLink(asyncio.BufferedProtocol):
 
     def _obstacle(self) -> str:
         parts = self._parts
+        parts.holders.add(self._wire.peer, self)
         if len(parts.open_links) >= parts.connections_max:
-            return "too_many_connections"
+            other = parts.holders.one_to_give_up_for(self._wire.peer)
+            if other is None:
+                return "too_many_connections"
+            other.give_way()
         if parts.allowed_networks and not self._wire.comes_from(parts.allowed_networks):
             return "address_not_allowed"
         return "stopping" if parts.stopping else ""
+
+    def gives_up(self) -> int | None:
+        """Return how readily this connection is given up for another address (gateway/holders.py)."""
+        if self._held:
+            return None
+        if self._connection.session is None:
+            return 0
+        return 2 if self._granted_cost else 1
+
+    def give_way(self) -> None:
+        """Leave to another address at once."""
+        self._connection.lose("gave_way", "its address held most connections, and all places were taken")
+        self._advance()
+        self._wire.abort()
+        self._parts.holders.discard(self._wire.peer, self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- asyncio's; our limit is the smaller
         """Return the buffer that all links share: it is copied from before asyncio reads for another."""
@@ -142,6 +163,7 @@ class DeviceLink(asyncio.BufferedProtocol):
         self._connection.lose("lost", "" if exc is None else str(exc))
         self._advance()
         self._parts.open_links.discard(self)
+        self._parts.holders.discard(self._wire.peer, self)
         self._wire.detach()
         self._note_holdings()
 

@@ -37,9 +37,9 @@ class RawDevice:
         self._decoder = PacketDecoder(packet_bytes_max=10_000_000, version=version)
 
     @classmethod
-    async def dial(cls, port: int, version: int = V3_1_1) -> Self:
-        """Return a connection without a CONNECT."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def dial(cls, port: int, version: int = V3_1_1, *, local: str = "127.0.0.1") -> Self:
+        """Return a connection without a CONNECT, from the address ``local``."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(local, 0))
         return cls(reader, writer, version)
 
     @classmethod
@@ -54,9 +54,10 @@ class RawDevice:
         properties: Properties = NO_PROPERTIES,
         will: Will | None = None,
         login: tuple[str, bytes] | None = None,
+        local: str = "127.0.0.1",
     ) -> Self:
         """Return a connection whose CONNECT was answered; ``connack`` is the answer."""
-        device = await cls.dial(port, version)
+        device = await cls.dial(port, version, local=local)
         device.send(
             Connect(
                 version=version,

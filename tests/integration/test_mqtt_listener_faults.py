@@ -407,6 +407,19 @@ async def test_connections_above_the_cap_are_closed() -> None:
             await device.ping()
 
 
+async def test_an_address_that_fills_the_listener_gives_way_to_another() -> None:
+    async with listening(connections_max=3) as under, await RawDevice.dial(under.port) as silent:
+        inside = [await RawDevice.connect(under.port, f"cam-{n}") for n in range(2)]
+        first = await RawDevice.connect(under.port, "good-1", local="127.0.0.2")
+        assert await silent.receive_until_closed() == []  # what has not said who it is goes first
+        async with await RawDevice.dial(under.port, local="127.0.0.2") as second:
+            assert await second.receive_until_closed() == []  # both hold as many: nobody is put out
+        for device in (first, *inside):
+            await device.ping()
+            await device.leave()
+        assert (under.disconnects("gave_way"), under.disconnects("too_many_connections")) == (1, 1)
+
+
 async def test_addresses_that_are_not_allowed_are_closed() -> None:
     async with listening(allowed_networks=("10.0.0.0/8",)) as under, await RawDevice.dial(under.port) as device:
         assert await device.receive_until_closed() == []

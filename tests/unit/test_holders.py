@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from adapters.http.holders import Holders
+from gateway.holders import Holders
 
 
 @dataclass(eq=False)

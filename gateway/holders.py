@@ -1,8 +1,9 @@
-"""Which address holds how many connections, so that none can keep all the others out.
+"""Which address holds how many connections of a listener, so that none can keep all the others out. Pure.
 
 When the cap is reached, a newcomer gets in at the cost of the address that holds most, if that holds at least two
-more than the newcomer's. Of that address goes the connection that has waited longest for a head, else one that is
-idle, else one whose body is coming. Limit: devices behind one translated address count as one.
+more than the newcomer's. Of that address goes the connection that gives up most readily, the oldest of those: as a
+rule one that has not said who it is or what it wants, then an idle one, then one that is sending. Limit: devices
+behind one translated address count as one.
 """
 
 from collections.abc import Iterable, Iterator
