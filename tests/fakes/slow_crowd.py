@@ -14,10 +14,10 @@ import struct
 import sys
 import time
 
-LIFETIME_S = 60.0
+LIFETIME_S = 110.0
 # Below the listener's backlog: a connection that does not fit into it would wait a second for its next try.
 BATCH = 200
-BYTE_EVERY_S = 0.5
+BYTE_EVERY_S = 2.0
 # Ends with a reset, so that no port stays in TIME_WAIT.
 NO_LINGER = struct.pack("ii", 1, 0)
 POST = b"POST /v1/devices/slow/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
