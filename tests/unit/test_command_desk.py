@@ -144,7 +144,9 @@ async def test_a_command_that_the_device_does_not_know_is_invalid_at_once(tmp_pa
     async with running(tmp_path, FakeFace(here={"cam-1"})) as site:
         await site.give(command_body("cam-1", "dance", None))
         assert await site.outcome() == "invalid"
-    assert site.meter.counts("gateway_commands_total", outcome="invalid") == 1
+        async with asyncio.timeout(10):  # the outcome is on disk a moment before it is counted
+            while site.meter.counts("gateway_commands_total", outcome="invalid") != 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
 
 async def test_nonsense_is_reported_under_the_gateways_own_id(tmp_path: Path) -> None:

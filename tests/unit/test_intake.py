@@ -1,7 +1,7 @@
 """The one door: what a Receipt means, who is refused, what is bounded."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from gateway.messages import (
     ClockReading,
     ClockState,
     Delivery,
+    EventState,
     IdReuse,
     Image,
     Reading,
@@ -35,6 +36,8 @@ from gateway.messages import (
     Transport,
 )
 from gateway.metrics import Metrics
+from gateway.policies import Policies
+from gateway.settings import PolicyRuleSettings
 from tests.fakes.classifier import FakeClassifier
 from tests.fakes.outbox import MemoryOutbox
 
@@ -69,7 +72,13 @@ class SpyJournal:
 class Desk:
     """An intake with everything around it in reach."""
 
-    def __init__(self, *, is_poison: Callable[[str], bool] = lambda _: False, **limits: float) -> None:
+    def __init__(
+        self,
+        *,
+        is_poison: Callable[[str], bool] = lambda _: False,
+        rules: Sequence[PolicyRuleSettings] = (),
+        **limits: float,
+    ) -> None:
         self.store = MemoryOutbox()
         self.classifier = FakeClassifier()
         self.clock = HandClock()
@@ -93,6 +102,7 @@ class Desk:
             clock=self.clock,
             timekeeper=self.clock,
             meter=self.metrics,
+            policies=Policies(rules),
         )
         self.intake.open()
 
@@ -371,3 +381,23 @@ async def test_redelivery_is_answered_even_while_the_outbox_is_full() -> None:
     with pytest.raises(OutboxFull):
         await desk.intake.submit(picture(b"2", submission_id="b"))
     assert (await desk.intake.submit(picture(b"1", submission_id="a"))).duplicate
+
+
+async def test_policies_change_what_is_sent_and_nothing_of_what_the_device_is_answered() -> None:
+    rule = PolicyRuleSettings(
+        priority=2, ttl_h=1, min_probability=1.0, on_change=True, summary="besides", summary_window_s=60
+    )
+    plain, ruled = Desk(), Desk(rules=[rule])
+    answers = [await desk.intake.submit(picture(submission_id="p1")) for desk in (plain, ruled)]
+    assert answers[0] == answers[1]
+    (draft,) = ruled.store.drafts
+    assert (draft.priority, draft.ttl_s, draft.fate) == (2, 3600, EventState.FILTERED)
+    assert draft.on_change is not None
+    assert draft.summarise is not None
+
+
+async def test_no_policy_holds_back_the_gateways_own_word() -> None:
+    desk = Desk(rules=[PolicyRuleSettings(priority=9, on_change=True, summary="instead")])
+    await desk.intake.submit(replace(readings('{"status":"silent"}'), is_notice=True))
+    (draft,) = desk.store.drafts
+    assert (draft.priority, draft.fate, draft.on_change, draft.summarise) == (5, EventState.PENDING, None, None)
