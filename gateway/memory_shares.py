@@ -124,7 +124,7 @@ def _camera_pull(settings: Settings) -> Iterator[Share]:
         )
         # What has come of each is counted by the intake; while one is made a whole, there are two of it.
         yield Share(
-            name="one picture of a camera, twice",
+            name="copy of one picture of a camera",
             byte_count=settings.limits.image_bytes_max,
             key="limits.image_bytes_max",
         )

@@ -32,6 +32,9 @@ apt-get update -qq
 # shellcheck disable=SC2086
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 case "$missing" in
+*" lighttpd"*) command -v systemctl >/dev/null 2>&1 && systemctl --quiet disable lighttpd >/dev/null 2>&1 || true ;;
+esac
+case "$missing" in
 *" mosquitto"*) command -v systemctl >/dev/null 2>&1 && systemctl --quiet disable mosquitto >/dev/null 2>&1 || true ;;
 esac
 case "$missing" in

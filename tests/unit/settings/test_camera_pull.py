@@ -106,6 +106,6 @@ def test_what_cameras_may_hold_is_within_the_budget(load: Load, files: Path) -> 
     shares = {share.name: share.byte_count for share in derive_limits(with_them, cpu_count=1).shares}
 
     assert shares["connections to cameras"] == (192 + 640) * 1024  # one of them speaks TLS
-    assert shares["one picture of a camera, twice"] == with_them.limits.image_bytes_max
+    assert shares["copy of one picture of a camera"] == with_them.limits.image_bytes_max
     assert sum(shares.values()) <= with_them.limits.memory_budget_mb * 1024 * 1024
     assert derive_limits(with_them, cpu_count=1).pixels_max < derive_limits(without, cpu_count=1).pixels_max
