@@ -169,12 +169,14 @@ async def test_people_find_recent_results_in_words(data_dir: Path) -> None:
 # --- what is refused ----------------------------------------------------------------------------------
 
 
-def test_a_file_of_a_newer_version_is_refused(file: Path) -> None:
+def test_a_file_of_a_newer_version_is_refused_and_not_touched(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
+    before = {path.name: path.read_bytes() for path in file.parent.glob("outbox.db*")}
     with pytest.raises(OutboxUnusable, match=r"newer version of the gateway \(schema 99"):
         open_at(file.parent)
+    assert {path.name: path.read_bytes() for path in file.parent.glob("outbox.db*")} == before
 
 
 def test_another_programs_database_is_refused(data_dir: Path) -> None:

@@ -1,0 +1,1 @@
+"""How the gateway is shipped: images, bundles for machines without a network."""
