@@ -23,6 +23,7 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re
 class Certificate(Protocol):
     """Files that a listener shows."""
 
+    setting: str  # where it was named, for errors
     certificate_file: Path
     key_file: Path
 
@@ -47,7 +48,8 @@ class OwnCertificate:
     is_due = False
     trusted_file = None
 
-    def __init__(self, certificate_file: Path, key_file: Path) -> None:
+    def __init__(self, certificate_file: Path, key_file: Path, *, setting: str = "tls.certificate_file") -> None:
+        self.setting = setting
         self.certificate_file = certificate_file
         self.key_file = key_file
 
@@ -65,6 +67,7 @@ class LocalCertificate:
     """
 
     NAMES_MAX = 64
+    setting = "tls"
 
     def __init__(self, data_dir: Path, names: Callable[[], Sequence[str]]) -> None:
         self._folder = data_dir / FOLDER

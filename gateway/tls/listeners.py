@@ -24,7 +24,7 @@ def listeners_tls(settings: Settings, clock: Clock) -> ListenersTls:
     """Return what each listener speaks TLS with; nothing is read or made yet."""
     http, mqtt = settings.http, settings.mqtt
     shared = _certificate(settings)
-    own = _pair(mqtt.listen_certificate_file, mqtt.listen_key_file)
+    own = _pair(mqtt.listen_certificate_file, mqtt.listen_key_file, "mqtt.listen_certificate_file")
 
     def serving(certificate: Certificate, clients: ClientCertificates) -> ServerTls:
         return ServerTls(
@@ -42,11 +42,11 @@ def listeners_tls(settings: Settings, clock: Clock) -> ListenersTls:
 
 
 def _certificate(settings: Settings) -> Certificate:
-    own = _pair(settings.tls.certificate_file, settings.tls.key_file)
+    own = _pair(settings.tls.certificate_file, settings.tls.key_file, "tls.certificate_file")
     return own or LocalCertificate(settings.gateway.data_dir, partial(host_names, settings.tls.names))
 
 
-def _pair(certificate_file: Path | None, key_file: Path | None) -> OwnCertificate | None:
+def _pair(certificate_file: Path | None, key_file: Path | None, setting: str) -> OwnCertificate | None:
     if certificate_file is None or key_file is None:
         return None
-    return OwnCertificate(certificate_file, key_file)
+    return OwnCertificate(certificate_file, key_file, setting=setting)

@@ -116,8 +116,8 @@ class ServerTls:
             context.load_cert_chain(certificate, key, password="")
         except (OSError, ssl.SSLError) as error:
             raise AdapterUnavailable(
-                f"the certificate {certificate} and the key {key} can't be used: {error}; both must be PEM, not "
-                "encrypted, readable by the gateway's user, and belong together"
+                f"{self._certificate.setting}: the certificate {certificate} and the key {key} can't be used: {error}; "
+                "both must be PEM, not encrypted, readable by the gateway's user, and belong together"
             ) from error
         if self._clients != "off":
             self._believe_clients(context)
