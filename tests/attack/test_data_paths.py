@@ -4,7 +4,6 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 import requests
 
 from gateway.devices.book import FILE_NAME, BookedDevice, add_device
@@ -40,13 +39,13 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert not (data_dir / FILE_NAME).is_symlink()
 
 
-@pytest.mark.parametrize("name", ["outbox.db", "control.sock"])
-def test_a_start_on_a_planted_link_does_not_write_through_it(tmp_path: Path, name: str) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("untouched")
+def test_a_start_on_planted_links_writes_through_none(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir()
-    (data_dir / name).symlink_to(victim)
+    victims = [tmp_path / f"victim-of-{name}" for name in ("outbox.db", "outbox.db-wal", "control.sock")]
+    for victim in victims:
+        victim.write_text("untouched")
+        (data_dir / victim.name.removeprefix("victim-of-")).symlink_to(victim)
     gateway = GatewayProcess(data_dir, supervised=False)
     try:
         gateway.start()
@@ -55,4 +54,4 @@ def test_a_start_on_a_planted_link_does_not_write_through_it(tmp_path: Path, nam
         gateway._close()
     else:
         gateway.stop()
-    assert victim.read_text() == "untouched"
+    assert {victim.read_text() for victim in victims} == {"untouched"}

@@ -16,8 +16,10 @@ import time
 
 LIFETIME_S = 110.0
 # Below the listener's backlog: a connection that does not fit into it would wait a second for its next try.
-BATCH = 200
+BATCH = 100
 BYTE_EVERY_S = 2.0
+# Between batches, so that the listener comes to accept.
+PAUSE_S = 0.01
 # Ends with a reset, so that no port stays in TIME_WAIT.
 NO_LINGER = struct.pack("ii", 1, 0)
 POST = b"POST /v1/devices/slow/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
@@ -102,6 +104,7 @@ def main(port: int, count: int, kinds: list[str]) -> None:
     while time.monotonic() < give_up_at and not stdin.poll(0):
         crowd.fill()
         crowd.move()
+        time.sleep(PAUSE_S)
         if not told and crowd.opened >= count:
             told = True
             say("there")

@@ -8,6 +8,7 @@ random. A finding is written beside the corpus and ends with status 1; put it in
 import argparse
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -70,13 +71,23 @@ def at_random(name: str, target: Target, seconds: float, keep: Path) -> int:
     return 0
 
 
+def against_the_document(examples: int) -> int:
+    """Ask generated requests of every route, and hold each answer against the OpenAPI document."""
+    command = [sys.executable, "-m", "pytest", "tests/conformance/test_openapi.py", "-q", "--timeout", "86400"]
+    environment = os.environ | {"OPENAPI_EXAMPLES": str(examples)}
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="for all targets together (default: 10)")
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="only this one (may be repeated)")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "gateway-fuzz", help="new inputs")
     parser.add_argument("--random", action="store_true", help="without atheris, even where it is installed")
+    parser.add_argument("--openapi", type=int, nargs="?", const=2000, help="instead: that many requests for each route")
     options = parser.parse_args()
+    if options.openapi:
+        return against_the_document(options.openapi)
     chosen = options.target or list(TARGETS)
     seconds = options.minutes * 60 / len(chosen)
     fuzz = guided if has_atheris() and not options.random else at_random
