@@ -15,6 +15,7 @@ While a window is full that is asked for which the next one needs (dispatch.py).
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from gateway.cloud.envelope import (
     MESSAGE_BYTES_MAX,
@@ -70,6 +71,7 @@ class Backlog:
         self._claimed_tombstones: set[int] = set()
         self._released_while_reading: set[int] = set()
         self._starts = 0
+        self._watermark = ("", 0)  # epoch and sequence
 
     @property
     def is_empty(self) -> bool:
@@ -243,7 +245,7 @@ class Backlog:
         self._released_while_reading.clear()
         events = await self._queue.pending_among(wanted)
         if events:
-            await self._read_header()
+            await self._read_header((event.epoch, event.sequence) for event in events)
         if starts != self._starts:
             return
         self._to_recall.difference_update(wanted)
@@ -264,7 +266,7 @@ class Backlog:
         )
         if page:
             # After the page: the watermark must cover what is sent under it.
-            await self._read_header()
+            await self._read_header((event.epoch, event.sequence) for event in page)
         if starts != self._starts:
             return  # started over meanwhile: this page is of the old reading
         for event in page:
@@ -279,7 +281,7 @@ class Backlog:
         limit = TOMBSTONES_PER_MESSAGE_MAX + len(self._claimed_tombstones)
         page = await self._queue.pending_tombstones(limit=limit)
         if page:
-            await self._read_header()
+            await self._read_header((tombstone.epoch, tombstone.last_sequence) for tombstone in page)
         self._drop_replaced(page, is_all=len(page) < limit)
         for tombstone in page:
             if tombstone.tombstone_id not in self._claimed_tombstones:
@@ -296,8 +298,17 @@ class Backlog:
             del self.tombstones[tombstone_id]
             self._claimed_tombstones.discard(tombstone_id)
 
-    async def _read_header(self) -> None:
-        self.header = Header(self._gateway_id, await self._queue.state())
+    async def _read_header(self, seen: Iterable[tuple[str, int]] = ()) -> None:
+        """Read what the outbox says of itself. ``seen``: (epoch, sequence) of what was read from the disk.
+
+        The disk is a moment ahead of the figures in memory: the watermark covers what was seen, and never goes back.
+        """
+        state = await self._queue.state()
+        if state.epoch.epoch != self._watermark[0]:
+            self._watermark = (state.epoch.epoch, 0)
+        mine = [sequence for epoch, sequence in seen if epoch == state.epoch.epoch]
+        self._watermark = (state.epoch.epoch, max(self._watermark[1], state.sequence_high, *mine))
+        self.header = Header(self._gateway_id, replace(state, sequence_high=self._watermark[1]))
 
     def _may_claim(self, sequence: int) -> bool:
         return sequence not in self._claimed and sequence not in self._released_while_reading

@@ -11,6 +11,7 @@ from gateway.messages import (
     ClockState,
     CloudMessage,
     Kind,
+    OutboxState,
     PendingEvent,
 )
 from tests.fakes.outbox import SOME_TIME, MemoryOutbox, draft
@@ -187,3 +188,29 @@ async def test_page_that_was_read_before_a_new_start_is_not_used() -> None:
     reader.backlog.start_over(())
     assert await filling == [1, 2, 3]
     assert all(b'"clock":"corrected"' in event.item for event in reader.backlog.waiting.values())
+
+
+class OutboxBehindItsDisk(MemoryOutbox):
+    """Its figures in memory are a moment behind what a reader finds on the disk."""
+
+    behind = 0
+
+    async def state(self) -> OutboxState:
+        state = await super().state()
+        return replace(state, sequence_high=state.sequence_high - self.behind)
+
+
+@in_virtual_time
+async def test_watermark_covers_what_was_read_and_never_goes_back() -> None:
+    outbox = OutboxBehindItsDisk()
+    reader = Reader(outbox)
+    await reader.commit(3)
+    outbox.behind = 2
+    assert await reader.fill() == [1, 2, 3]
+    assert reader.backlog.header.state.sequence_high == 3
+    await outbox.mark_dead(2, "too_large")  # read again for its tombstone
+    outbox.behind = 3
+    reader.backlog.look_again()
+    await reader.fill()
+    assert reader.backlog.tombstones
+    assert reader.backlog.header.state.sequence_high == 3
