@@ -74,6 +74,7 @@ def live(seed: int, plan: YearPlan) -> tuple[Year, OutboxState]:
         return run_in_virtual_time(run(Path(name)))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_year_offline_is_drained_in_order_from_a_bounded_file(seed: int) -> None:
     year, state = live(seed, ROOMY)
@@ -82,6 +83,7 @@ def test_year_offline_is_drained_in_order_from_a_bounded_file(seed: int) -> None
     assert year.repeats > 50
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", POLICIES)
 def test_what_does_not_fit_is_refused_or_told(name: str) -> None:
     for seed in range(SEEDS):
@@ -98,6 +100,7 @@ def test_what_does_not_fit_is_refused_or_told(name: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(3))
 def test_whole_year(seed: int) -> None:
     plan = replace(ROOMY, outbox=OutboxSettings(), rounds_per_day=WHOLE_ROUNDS_PER_DAY, backoff_max_s=60)

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from gateway.errors import Unavailable
 from gateway.forwarder import Forwarder
 from gateway.messages import ClockReading, EventDraft, EventState, OutboxState
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
+from gateway.outbox.transaction import Transaction
 from gateway.ports import PendingQueue
 from gateway.settings import CloudSettings, OutboxSettings
 from tests.fakes.intake import RecordingMeter
@@ -104,6 +105,22 @@ class Held:
                 return await found(*args, **parts)
 
         return held
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFiles:
+    """A request to the writer that copies its files as they are: while it does, nobody else writes to them.
+
+    Copied beside it, file by file, they would be of different moments, as no kill leaves them.
+    """
+
+    failpoint: ClassVar[str] = "copy_files"
+    takes_space: ClassVar[bool] = False
+    before: Path
+    after: Path
+
+    def apply(self, transaction: Transaction) -> None:
+        shutil.copytree(self.before, self.after)
 
 
 @dataclass(slots=True)
@@ -231,7 +248,7 @@ class Year:
         """Let the rest go: what came in since the last hour, and the last tombstones."""
         self.hub.weather = Weather()
         while await self._outbox.prune_step(self._clock.now()):
-            pass
+            self._check_writer()
         await asyncio.sleep(4 * HOUR_S)
         return cast("OutboxState", await self._outbox.state())
 
@@ -257,6 +274,7 @@ class Year:
             rng=self.rng,
         )
         self._task = asyncio.create_task(forwarder.run())
+        self._failed = asyncio.create_task(self._real.failed())
 
     def _cloud_settings(self) -> CloudSettings:
         return CloudSettings.model_validate(
@@ -266,8 +284,10 @@ class Year:
     async def _end(self) -> None:
         assert self._task is not None
         assert not self._task.done() or self._task.result() is None
+        self._check_writer()
+        self._failed.cancel()
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task, self._failed])
         self._real.close()
 
     async def _restart(self) -> None:
@@ -278,7 +298,8 @@ class Year:
         """Go on with the files as they are at this moment: what was in memory only is gone."""
         self._lives += 1
         after = self._folder / f"life-{self._lives}"
-        shutil.copytree(self._data_dir, after)
+        with self._loop.real_work():
+            await self._real._writer.submit(CopyFiles(self._data_dir, after))
         await self._end()
         shutil.rmtree(self._data_dir)
         self._begin(after)
@@ -294,7 +315,13 @@ class Year:
 
     # --- the rules ---
 
+    def _check_writer(self) -> None:
+        """Raise what ended the outbox's writer, if anything did."""
+        if self._failed.done():
+            self._failed.result()
+
     async def _check_bounds(self) -> None:
+        self._check_writer()
         state = await self._outbox.state()
         check_ledger(state)
         caps = self.plan.outbox
