@@ -25,3 +25,9 @@ def test_documents_name_no_missing_file() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links {target}"
+
+
+def test_every_guarantee_has_a_number_of_its_own() -> None:
+    numbers = re.findall(r"^\| ([A-Z]\d+) \|", (ROOT / "docs" / "DELIVERY.md").read_text(), flags=re.MULTILINE)
+    assert len(numbers) > 50
+    assert sorted({number for number in numbers if numbers.count(number) > 1}) == []
