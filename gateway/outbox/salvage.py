@@ -218,8 +218,11 @@ def _gaps(first: int, last: int, covered: Sequence[tuple[int, int]]) -> Iterator
 def _bury(transaction: Transaction, first_key: int, last_key: int) -> int:
     """Tell what no tombstone tells yet; return how many keys."""
     buried = 0
+    known = {former.epoch.epoch: former.sequence_high for former in transaction.epochs.former[:-1]}
     for gone in transaction.epochs.ranges(first_key, last_key):
-        for first, last in _gaps(gone.first, gone.last, _told(transaction, gone)):
+        # Between the last that an epoch gave and the base of the next there may be keys that nobody ever had.
+        end = min(gone.last, known.get(gone.epoch, gone.last))
+        for first, last in _gaps(gone.first, end, _told(transaction, gone)):
             bury(transaction, gone.base + first, gone.base + last, DAMAGED, labels={})
             buried += last - first + 1
     return buried

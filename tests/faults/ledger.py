@@ -162,14 +162,14 @@ class Verdict:
         return not (self.lost or self.doubled or self.unaccounted)
 
 
-def judge(due: Iterable[str], cloud: CloudConsumer) -> Verdict:
-    """Compare what devices were promised with what the consumer has."""
+def judge(due: Iterable[str], cloud: CloudConsumer, *, excused: Set[str] = frozenset()) -> Verdict:
+    """Compare what devices were promised with what the consumer has. A payload in ``excused`` may be there twice."""
     promised = set(due)
     payloads = cloud.payloads()
     return Verdict(
         acknowledged=len(promised),
         lost=len(promised - payloads.keys()),
-        doubled=sum(count - 1 for count in payloads.values()) + len(cloud.conflicts),
+        doubled=sum(n - 1 for payload, n in payloads.items() if payload not in excused) + len(cloud.conflicts),
         unaccounted=cloud.unaccounted(),
     )
 

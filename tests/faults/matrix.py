@@ -5,6 +5,7 @@ from functools import partial
 from tests.faults.equipment import Equipment
 from tests.faults.faults import FaultPlan
 from tests.faults.faults_clock import ClockJumps
+from tests.faults.faults_damage import CHECKING, CorruptPages
 from tests.faults.faults_disk import (
     CardRemoved,
     FailingSyncs,
@@ -96,9 +97,7 @@ FAULTS = (
     FaultPlan(name="disk-eio", title="EIO on fsync and write", make=FailingSyncs, needs=_SHIM),
     FaultPlan(name="slow-fsync", title="slow fsync", make=SlowSyncs, needs=_SHIM),
     FaultPlan(name="clock-jumps", title="clock jumps both ways", make=ClockJumps, needs=_SHIM),
-    FaultPlan(
-        name="corrupt-pages", title="corrupt pages", pending="until a damaged file is recovered instead of refused"
-    ),
+    FaultPlan(name="corrupt-pages", title="corrupt pages", make=CorruptPages, environment=CHECKING),
     *(
         FaultPlan(name=name, title=f"uplink: {title}", make=partial(UplinkFault, trouble))
         for name, title, trouble in _TROUBLES

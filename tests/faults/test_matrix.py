@@ -30,6 +30,8 @@ SHARES = {
     # Settings are those of the last that wants some: here all run on the file where the oldest make room.
     "ble": ("kill", "kill-at-point", "kill-evicting"),
 }
+# On a site of its own: after it keys are no longer 1 to n.
+ALONE = {"corrupt-pages": "http"}
 
 
 def run_here(plan: FaultPlan, way: str, cycles: int, folder: Path) -> RunRecord:
@@ -51,7 +53,7 @@ def one_after_the_other(names: tuple[str, ...]) -> FaultPlan:
 
 
 def test_every_fault_that_is_not_pending_is_tested_here() -> None:
-    assert {name for names in SHARES.values() for name in names} == RUNNABLE.keys()
+    assert {name for names in SHARES.values() for name in names} | ALONE.keys() == RUNNABLE.keys()
 
 
 @pytest.mark.timeout(300 + 120 * ROUNDS)
@@ -67,6 +69,16 @@ def test_every_fault_that_is_not_pending_is_tested_here() -> None:
 def test_nothing_acknowledged_is_lost_or_doubled(way: str, tmp_path: Path) -> None:
     names = SHARES[way]
     found = run_here(one_after_the_other(names), way, ROUNDS * len(names), tmp_path)
+    assert found.failure == ""
+    assert found.clean, found
+    assert found.acknowledged, "nothing was acknowledged: the run showed nothing"
+    assert found.felt == found.cycles, "a fault that the gateway never felt shows nothing"
+
+
+@pytest.mark.timeout(300 + 120 * ROUNDS)
+@pytest.mark.parametrize(("name", "way"), ALONE.items())
+def test_nothing_that_was_on_sound_pages_is_lost_and_the_rest_is_told(name: str, way: str, tmp_path: Path) -> None:
+    found = run_here(RUNNABLE[name], way, 2 * ROUNDS, tmp_path)
     assert found.failure == ""
     assert found.clean, found
     assert found.acknowledged, "nothing was acknowledged: the run showed nothing"

@@ -472,3 +472,14 @@ async def test_the_epoch_is_noted_beside_the_file(tmp_path: Path) -> None:
         state = await outbox.state()
     noted = json.loads((tmp_path / EPOCH_NAME).read_text())
     assert [epoch["epoch"] for epoch in noted["epochs"]] == [state.epoch.epoch]
+
+
+async def test_keys_that_no_epoch_ever_gave_are_told_to_nobody(tmp_path: Path, filled: Fill) -> None:
+    filled(tmp_path)
+    file = tmp_path / "outbox.db"
+    for spoiled in ("ledger", "events"):  # without a ledger the next epoch begins far above; then the root goes
+        spoil(file, root_of(file, spoiled))
+        async with opened(tmp_path) as outbox:
+            await outbox.commit([draft(f"after-{spoiled}")])
+            assert sum(last - first + 1 for _, first, last in await damaged_ranges(outbox)) < EVENTS
+            assert len(await everything(outbox)) >= EVENTS - 41
