@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= config/gateway.toml
+# Roots of other architectures are made once and kept here; they are large, so not in the repository.
+SHIPPING_CACHE ?= $(HOME)/.cache/gateway-bridge
+ARCH   ?= armv7l
 # Most of the tests' time is waiting: three workers on two cores.
 TEST_WORKERS ?= 3
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -12,10 +15,10 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check clean venv test-deps system-deps sim-hub
+.PHONY: help run test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check bundle test-bundle clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.installed ## Start the gateway with config/gateway.toml and the demo model (LAN=1 opens it to private networks)
 	@exec $(BIN)/gateway run --config $(CONFIG) $(RUN_FLAGS)
@@ -53,7 +56,7 @@ check-style: $(VENV)/.installed-test
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 unit: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -m "not soak" -n $(TEST_WORKERS) --dist worksteal $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m "not soak and not shipped" -n $(TEST_WORKERS) --dist worksteal $(PYTEST_FLAGS)
 
 soak: $(VENV)/.installed-test system-deps ## Fault tests with large budgets (hours); SOAK_ROUNDS=100
 	@SOAK_ROUNDS=$${SOAK_ROUNDS:-100} $(BIN)/python -m pytest tests/crash tests/faults tests/simulation -m "soak or not soak" --timeout 14400 $(PYTEST_FLAGS)
@@ -91,8 +94,21 @@ audit: $(VENV)/.installed-test ## Ask osv.dev for vulnerabilities of what is loc
 release-check: $(VENV)/.installed-release ## What must hold before a release, as a list (FLAGS=--bare-root: README's commands in a fresh Debian, too)
 	@$(BIN)/python -m release $(FLAGS)
 
+image-%: ## image-arm32v7, image-amd64, image-arm64: with Docker, or without its engine (buildah, QEMU; Debian, root)
+	@sh shipping/image.sh build $* $(SHIPPING_CACHE)
+
+test-image-%: $(VENV)/.installed-test image-% ## Run the image and the tests of vision and outbox in it (root; minutes)
+	@IMAGE=$$(sh shipping/image.sh name $*) SHIPPING_CACHE=$(SHIPPING_CACHE) $(BIN)/python -m pytest -m shipped -s tests/shipped/test_image.py $(PYTEST_FLAGS)
+
+bundle: $(VENV)/.installed-test ## One archive that installs without a network: ARCH=armv7l (root), aarch64 or x86_64
+	@$(BIN)/python -m shipping.bundle $(ARCH) $(SHIPPING_CACHE)
+
+test-bundle: $(VENV)/.installed-test bundle ## Install the bundle in a bare Debian without a network, upgrade it, go back (root; minutes)
+	@BUNDLE_ARCH=$(ARCH) SHIPPING_CACHE=$(SHIPPING_CACHE) $(BIN)/python -m pytest -m shipped tests/shipped/test_bundle.py $(PYTEST_FLAGS)
+
 lock: ## Renew constraints.txt (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra fuzz --extra release --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt
+	@$(BIN)/python -m shipping.closure
 
 clean: ## Remove what was built here; data/ stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

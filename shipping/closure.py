@@ -1,5 +1,10 @@
-"""Which packages a board needs, and in which versions: by the lock file and the metadata of what is installed here."""
+"""Which packages a board needs, and in which versions: by the lock file and the metadata of what is installed here.
 
+``python -m shipping.closure`` writes shipping/lock: for each machine what its image and its bundle install, without
+resolving anything again. A test sees when they are old.
+"""
+
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -7,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from shipping.requirements import ROOT
+from shipping.requirements import ROOT, requirements
 
 # Debian bookworm, whose Python is 3.11.2.
 _BOOKWORM = {
@@ -19,6 +24,29 @@ _BOOKWORM = {
     "implementation_name": "cpython",
     "platform_python_implementation": "CPython",
 }
+MACHINES = ("armv7l", "aarch64", "x86_64")
+# Decoders of sensors come along: half a megabyte each, and nobody at a site installs them later.
+EXTRA = "ble-sensors"
+# sqlite-utils names pip as a requirement, for a command that nobody runs here. pyric is GPL-3.0 and would put the whole
+# image under it; what it is for, taking a wedged Bluetooth controller down and up, needs privileges that are not there.
+LEFT_OUT = frozenset({"pip", "pyric"})
+# No armv7l wheels: Debian's packages. pycparser is cffi's.
+FROM_DEBIAN: Mapping[str, frozenset[str]] = {"armv7l": frozenset({"numpy", "pillow", "cffi", "pycparser"})}
+# Source of pure Python (dbus-fast compiles itself only where it can).
+AS_SOURCE: Mapping[str, frozenset[str]] = {
+    "armv7l": frozenset({"paho-mqtt", "dbus-fast"}),
+    "aarch64": frozenset({"paho-mqtt"}),
+    "x86_64": frozenset({"paho-mqtt"}),
+}
+
+
+def lock(machine: str) -> tuple[list[str], list[str]]:
+    """Return what is installed as wheels, and what is built from source, each pinned and in order."""
+    pins = pinned(closure(requirements([EXTRA]), machine), machine)
+    left_out = LEFT_OUT | FROM_DEBIAN.get(machine, frozenset())
+    names = [name for name in sorted(pins) if name not in left_out]
+    source = AS_SOURCE[machine]
+    return [pins[name] for name in names if name not in source], [pins[name] for name in names if name in source]
 
 
 def board(machine: str) -> Mapping[str, str]:
@@ -66,3 +94,27 @@ def _applies(requirement: Requirement, machine: str, extras: set[str]) -> bool:
     if requirement.marker is None:
         return True
     return any(requirement.marker.evaluate({**board(machine), "extra": extra}) for extra in ("", *extras))
+
+
+def lock_files() -> dict[Path, str]:
+    """Return the text of every file in shipping/lock."""
+    files = {}
+    for machine in MACHINES:
+        for suffix, pins in zip(("", "-source"), lock(machine), strict=True):
+            files[ROOT / "shipping" / "lock" / f"{machine}{suffix}.txt"] = "\n".join([_HEAD, *pins]) + "\n"
+    return files
+
+
+_HEAD = "# Written by: python -m shipping.closure"
+
+
+def main() -> int:
+    """Write the lock files."""
+    for file, text in lock_files().items():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
-from shipping.requirements import constraints, requirements
+from shipping.closure import EXTRA, FROM_DEBIAN, LEFT_OUT, closure, lock, lock_files
+from shipping.requirements import requirements
 
 PROJECT = """
 [project]
@@ -19,9 +21,6 @@ ble-sensors = ["gateway-bridge[ble]", "govee-ble>=1"]
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text(PROJECT)
-    (tmp_path / "constraints.txt").write_text(
-        "numpy==1.26.4 ; python_version < '3.12'\nnumpydoc==1.0\npillow==13.0.0\n"
-    )
     return tmp_path
 
 
@@ -29,5 +28,14 @@ def test_extras_that_name_our_own_extras_are_opened(root: Path) -> None:
     assert requirements(["ble-sensors"], root=root) == ["h11>=0.14", "bthome-ble>=3", "govee-ble>=1"]
 
 
-def test_packages_from_debian_are_left_out_of_the_lock_by_their_whole_name(root: Path) -> None:
-    assert constraints(["numpy", "pillow"], root=root) == ["numpydoc==1.0"]
+@pytest.mark.parametrize("file", lock_files(), ids=lambda file: file.name)
+def test_lock_of_each_board_is_what_the_requirements_and_pins_say(file: Path) -> None:
+    """When it is not: python -m shipping.closure."""
+    assert file.read_text() == lock_files()[file]
+
+
+def test_nothing_that_a_board_installs_is_left_out_by_mistake() -> None:
+    needed = closure(requirements([EXTRA]), "armv7l")
+    binary, source = lock("armv7l")
+    names = {canonicalize_name(pin.partition("==")[0]) for pin in (*binary, *source)}
+    assert needed - names == LEFT_OUT | FROM_DEBIAN["armv7l"]
