@@ -81,11 +81,12 @@ def list_(
         for event in events:
             typer.echo(inspection.event_json(event))
         return
+    epoch = inspection.read_state(data_dir).epoch.epoch
     table(
         ("sequence", "received at", "device", "result", "state"),
         [
             (
-                str(event.sequence),
+                inspection.event_name(event, epoch),
                 event.received_at.isoformat(timespec="seconds"),
                 event.device_id,
                 _result(event),
@@ -150,7 +151,7 @@ def export(
 
 @app.command()
 def requeue(
-    sequences: Annotated[list[int] | None, typer.Argument(help="Sequences of dead letters.")] = None,
+    sequences: Annotated[list[str] | None, typer.Argument(help="Dead letters, as `list` names them.")] = None,
     config: ConfigOption = None,
     sets: SetOption = None,
     *,
@@ -158,12 +159,12 @@ def requeue(
 ) -> None:
     """Send dead letters again: through the running gateway, or directly when none runs."""
     from gateway.control import ask_running_gateway
-    from gateway.outbox.inspection import requeue_offline
+    from gateway.outbox.inspection import keys_of, requeue_offline
 
     if bool(sequences) == everything:
         raise typer.BadParameter("name sequences, or say --all")
     data_dir = load(config, sets).gateway.data_dir
-    chosen = None if everything else tuple(sequences or ())
+    chosen = None if everything else keys_of(data_dir, sequences or ())
     answer = ask_running_gateway(data_dir, "requeue", {"sequences": chosen})
     count = requeue_offline(data_dir, chosen) if answer is None else int(answer["requeued"])
     typer.echo(f"{count} dead letters requeued")

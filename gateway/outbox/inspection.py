@@ -34,6 +34,7 @@ from gateway.messages import (
 )
 from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
+from gateway.outbox.epochs import EpochBook
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
 from gateway.outbox.ledger import load_epochs, load_ledger
 from gateway.outbox.opening import open_store
@@ -60,6 +61,8 @@ from gateway.timekeeping.boots import BootBook
 
 # Rows of one statement: short enough to let the WAL be reset between two of them.
 PAGE_ROWS = 500
+# Of a UUIDv7 the time to the millisecond: no two epochs of a file begin alike.
+EPOCH_NAME_CHARACTERS = 13
 Progress = Callable[[int, int], None]
 _CSV_FIELDS = (
     "sequence",
@@ -152,15 +155,19 @@ def list_events(
 
 
 def show_event(data_dir: Path, which: str | int) -> Event:
-    """Return the event with that sequence, or the newest with that id of any device. Raises OperatorError."""
+    """Return the event of that name (:func:`event_name`), or the newest with that id of any device.
+
+    Raises OperatorError.
+    """
     text = str(which)
     array_id, item = array_item(text) or (None, None)
     choices: list[tuple[str, list[Any]]] = [
         ("(submission_id = ? AND item IS NULL) OR (submission_id = ? AND item = ?)", [text, array_id, item])
     ]
-    if text.isascii() and text.isdigit():  # ids may be digits too (a counter); what `list` shows first comes first
-        choices.insert(0, ("sequence = ?", [int(text)]))
     with _reading(data_dir) as database:
+        key = _key_of(load_epochs(database.conn, load_queries()), text)
+        if key is not None:  # ids may be digits too (a counter); what `list` shows first comes first
+            choices.insert(0, ("sequence = ?", [key]))
         for where, parameters in choices:
             for event in _events(database, where, parameters, order="sequence DESC", limit=1):
                 return event
@@ -168,6 +175,38 @@ def show_event(data_dir: Path, which: str | int) -> Event:
         f"no event {text} in {data_dir / DATABASE_NAME}: "
         "`gateway outbox list` shows what is there; delivered events are pruned after outbox.delivered_keep_h"
     )
+
+
+def event_name(event: Event, epoch: str) -> str:
+    """Return how people name an event: its sequence in the running ``epoch``, else with the start of its own before it.
+
+    A file that took events over from a damaged one has several epochs, and so the same sequence several times.
+    """
+    return str(event.sequence) if event.epoch == epoch else f"{event.epoch[:EPOCH_NAME_CHARACTERS]}/{event.sequence}"
+
+
+def keys_of(data_dir: Path, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the keys of events by the names that :func:`event_name` gives. Raises OperatorError."""
+    with _reading(data_dir) as database:
+        epochs = load_epochs(database.conn, load_queries())
+    keys = [_key_of(epochs, name) for name in names]
+    for name, key in zip(names, keys, strict=True):
+        if key is None:
+            raise OperatorError(f"{name} names no event: it takes a sequence as `gateway outbox list` shows it")
+    return tuple(key for key in keys if key is not None)
+
+
+def _key_of(epochs: EpochBook, name: str) -> int | None:
+    begin, slash, number = name.rpartition("/")
+    if not (number.isascii() and number.isdigit()):
+        return None
+    if not slash:
+        return epochs.current.base + int(number)
+    known = [epoch for epoch in epochs.all if len(begin) >= EPOCH_NAME_CHARACTERS and epoch.epoch.startswith(begin)]
+    if len(known) != 1:
+        return None
+    key = known[0].base + int(number)
+    return key if epochs.of(key) == known[0] else None
 
 
 def command_outcome(data_dir: Path, command_id: str) -> tuple[str, str]:

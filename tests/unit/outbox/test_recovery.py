@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import OutboxDamaged, OutboxUnusable, Stopping
-from gateway.messages import Command, PendingEvent, Receipt
+from gateway.errors import OperatorError, OutboxDamaged, OutboxUnusable, Stopping
+from gateway.messages import Command, EventState, PendingEvent, Receipt
 from gateway.outbox import opening, recovery
 from gateway.outbox.damage import EPOCH_NAME, NOTE_NAME, DamageNote, write_note
+from gateway.outbox.inspection import event_name, keys_of, list_events, requeue_offline, show_event
 from gateway.outbox.page_source import FRAME_BYTES
 from gateway.outbox.pages import PAGE_BYTES
 from gateway.outbox.schema import load_migrations
@@ -118,6 +119,27 @@ async def test_a_bad_page_costs_what_was_on_it_and_the_cloud_is_told(tmp_path: P
         await outbox.mark_delivered([event.key for event in left], [])
         assert [event.item_id for event in await everything(outbox)] == ["new"]
     assert [path.read_bytes() for path in aside(tmp_path)] == [before]
+
+
+async def test_people_name_events_of_each_epoch_apart(tmp_path: Path, filled: Fill) -> None:
+    receipts = filled(tmp_path)
+    old = receipts[0].items[0].epoch
+    file = tmp_path / "outbox.db"
+    spoil(file, pages_of(file, "events", leaves=True)[-3])
+    async with opened(tmp_path) as outbox:
+        for n in range(60):
+            await outbox.commit([draft(f"new-{n}")])
+        epoch = (await outbox.state()).epoch.epoch
+    (dead,) = list_events(tmp_path, state=EventState.DEAD)
+    name = event_name(dead, epoch)
+    assert name == f"{old[:13]}/50"
+    assert show_event(tmp_path, name) == dead
+    assert show_event(tmp_path, "50").submission_id == "new-49"
+    assert requeue_offline(tmp_path, keys_of(tmp_path, ["50"])) == 0
+    assert requeue_offline(tmp_path, keys_of(tmp_path, [name])) == 1
+    for wrong in (f"{old[:13]}/99999", f"{old[:8]}/50", "fifty"):
+        with pytest.raises(OperatorError, match="names no event"):
+            keys_of(tmp_path, [wrong])
 
 
 async def test_devices_that_send_again_after_a_recovery_get_their_first_receipts(tmp_path: Path, filled: Fill) -> None:
