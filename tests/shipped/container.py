@@ -144,16 +144,22 @@ class Container:
         began = time.monotonic()
         os.kill(self.processes()[0], signal.SIGTERM)
         code = self._process.wait(60 * SLOWNESS)
-        return code, time.monotonic() - began
+        took_s = time.monotonic() - began
+        self._close()
+        return code, took_s
 
     def kill(self) -> None:
         """Kill every process at once."""
         os.kill(self.processes()[0], signal.SIGKILL)  # the first of its namespace: the kernel ends the others
         self._process.wait(60)
+        self._close()
 
     def close(self) -> None:
+        """End it, if it runs."""
         if self._process.poll() is None:
             self.kill()
+
+    def _close(self) -> None:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
