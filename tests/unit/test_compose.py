@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from gateway import __version__
 from gateway.settings import Settings, load_settings
 from tests.fakes.gateway_process import ROOT
 
@@ -95,6 +96,10 @@ def test_gateway_talks_to_the_broker_and_port_80_is_its_http(project: dict[str, 
     assert settings.mqtt.listen == ""
     assert project["services"]["gateway"]["ports"] == [f"80{settings.http.listen}"]
     assert f"data:{settings.gateway.data_dir}" in project["services"]["gateway"]["volumes"]
+
+
+def test_image_is_this_versions(project: dict[str, Any]) -> None:
+    assert project["services"]["gateway"]["image"] == f"${{GATEWAY_IMAGE:-gateway:{__version__}-arm32v7}}"
 
 
 def test_gateway_waits_for_a_healthy_broker_and_has_a_health_check_of_its_own(project: dict[str, Any]) -> None:
