@@ -31,6 +31,8 @@ def _find_orientation(tiff: bytes) -> int:
     if order is None:
         return 1
     (directory,) = struct.unpack_from(order + "I", tiff, 4)
+    if directory > len(tiff):  # where 32 bits are all, struct does not even take such an offset: OverflowError
+        return 1
     (count,) = struct.unpack_from(order + "H", tiff, directory)
     for index in range(min(count, _ENTRIES_MAX)):
         entry = directory + 2 + 12 * index
