@@ -206,7 +206,6 @@ def test_unit_and_property_tests_of_vision_and_outbox_hold_in_the_image(image: I
     environment = {"PYTHONPATH": "/srv", "HOME": "/data", "PYTHONDONTWRITEBYTECODE": "1", "CI": ""}
     arguments = [
         "-q",
-        "-x",
         "-p",
         "no:cacheprovider",
         "--timeout",
