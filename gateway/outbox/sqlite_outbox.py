@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
-from gateway.errors import DiskUnavailable, OutboxDamaged
+from gateway.errors import DiskUnavailable, OutboxDamaged, Stopping
 from gateway.messages import (
     PRIORITY_DEFAULT,
     Classification,
@@ -38,7 +39,7 @@ from gateway.outbox.integrity import Checker
 from gateway.outbox.ledger import Ledger
 from gateway.outbox.opening import open_store, salvage_at_once
 from gateway.outbox.pruning import Keeping
-from gateway.outbox.reader import Reader
+from gateway.outbox.reader import Parameters, Reader
 from gateway.outbox.requests import (
     CommitDrafts,
     MarkDead,
@@ -74,6 +75,8 @@ from gateway.timekeeping.age import PoweredAge
 from gateway.timekeeping.boots import BootBook, ClockOffset
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # A payload that was being worked on at this many crashes is not tried again.
 POISON_CRASHES = 2
@@ -228,7 +231,7 @@ class SqliteOutbox:
             same = rows_with_payload(rows, payload_sha256)
             return receipt_from_rows(self._epochs, same) if same else None
 
-        return await self._reader.rows(self._queries.find_submission, (device_id, submission_id), decode)
+        return await self._look_up(self._queries.find_submission, (device_id, submission_id), decode)
 
     async def recall_delivery(self, delivery_key: str, payload_sha256: str) -> Receipt | None:
         """Return the receipt of what came last under that name of a delivery, if the bytes are the same."""
@@ -236,7 +239,14 @@ class SqliteOutbox:
         def decode(rows: list[Row]) -> Receipt | None:
             return receipt_from_rows(self._epochs, rows) if rows else None
 
-        return await self._reader.rows(self._queries.find_delivery, (delivery_key, payload_sha256), decode)
+        return await self._look_up(self._queries.find_delivery, (delivery_key, payload_sha256), decode)
+
+    async def _look_up(self, sql: str, parameters: Parameters, decode: Callable[[list[Row]], T]) -> T:
+        """Read for a device. What meets damage is told to come again: the gateway restarts and sets the file aside."""
+        try:
+            return await self._reader.rows(sql, parameters, decode)
+        except OutboxDamaged as damage:
+            raise Stopping("the outbox is damaged: the gateway restarts with a new one") from damage
 
     async def commit(self, drafts: Sequence[EventDraft]) -> Receipt:
         """Return when the drafts are on disk, all or none; a redelivery returns the first receipt."""
@@ -328,7 +338,7 @@ class SqliteOutbox:
     async def find_event(self, device_id: str, item_id: str) -> Event | None:
         """Return the newest event with that id of that device. ``abc/2`` is item 2 of ``abc``, or an id of its own."""
         array_id, item = array_item(item_id) or (None, None)
-        return await self._reader.rows(
+        return await self._look_up(
             self._queries.find_item,
             {"device_id": device_id, "item_id": item_id, "array_id": array_id, "item": item},
             lambda rows: event_from_row(self._epochs, rows[0], self._store.book) if rows else None,

@@ -29,7 +29,7 @@ from gateway.simulators.devices.ble_cameras import CAMERAS
 from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
 from tests.fakes.intake import FakeIntake, RecordingMeter, RecordingStatusSink
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 ADDRESS = "AA:BB:CC:DD:EE:01"
 
 needs_dbus_daemon = pytest.mark.skipif(

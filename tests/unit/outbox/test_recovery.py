@@ -121,6 +121,18 @@ async def test_a_bad_page_costs_what_was_on_it_and_the_cloud_is_told(tmp_path: P
     assert [path.read_bytes() for path in aside(tmp_path)] == [before]
 
 
+async def test_a_device_whose_redelivery_meets_damage_is_told_to_come_again(tmp_path: Path, filled: Fill) -> None:
+    receipts = filled(tmp_path)
+    file = tmp_path / "outbox.db"
+    async with opened(tmp_path) as outbox:
+        for page in pages_of(file, "events", leaves=True):
+            spoil(file, page)
+        with pytest.raises(Stopping, match="damaged"):
+            await asyncio.gather(*(outbox.recall("device-1", r.submission_id, "00" * 32) for r in receipts[40:]))
+        with pytest.raises(OutboxDamaged):
+            await outbox.failed()
+
+
 async def test_people_name_events_of_each_epoch_apart(tmp_path: Path, filled: Fill) -> None:
     receipts = filled(tmp_path)
     old = receipts[0].items[0].epoch
