@@ -1,5 +1,5 @@
 # The gateway for PCs and 64-bit ARM. Same stages as Dockerfile.arm32v7: the two differ in what stands above the first
-# FROM only, and a test compares them. Why so: docs/decisions/0024-shipping.md.
+# FROM only, and a test compares them. Why so: docs/decisions/0025-shipping.md.
 #
 #   docker build --platform linux/amd64 -t gateway:0.1.0-amd64 .
 #   make image-amd64, make image-arm64        the same, also on a machine without Docker
