@@ -167,7 +167,7 @@ class Site:
         acknowledged -= self.excused
         if self.logged("outbox_set_aside"):  # keys go on in the next epoch; the cloud says whether one is missing
             sequences = list(range(1, len(sequences) + 1))
-        if self.may_have_pruned:
+        if self.may_have_pruned or self.wanted.keys() & POLICIES:  # a full file lets go what the cloud has
             self.cloud.read(self.hub.messages)
             told = self.told()
             acknowledged -= self.cloud.payloads().keys() | told.values()
