@@ -21,6 +21,7 @@ from tests.unit.vision.models import (
     RGB_LABELS,
     RUNTIMES,
     picture,
+    quantised_kernels,
     runtime_or_skip,
     write_bundle,
 )
@@ -351,8 +352,8 @@ def test_mistakes_in_bundle_toml_are_named(toml: str, named: str, tmp_path: Path
     [
         ("float32", BGR_LABELS),
         ("float16", BGR_LABELS),
-        ("uint8", RGB_LABELS),
-        ("int8", RGB_LABELS),
+        pytest.param("uint8", RGB_LABELS, marks=quantised_kernels),
+        pytest.param("int8", RGB_LABELS, marks=quantised_kernels),
         ("metadata", RGB_LABELS),
     ],
 )
@@ -365,6 +366,7 @@ def test_every_kind_of_model_answers_with_the_right_colour(
         assert best(bundle, colour, runtime=runtime) == {"lime": "green"}.get(colour, colour)
 
 
+@quantised_kernels
 @pytest.mark.parametrize("model", ["uint8", "int8"])
 def test_quantised_outputs_are_dequantised(model: str, tmp_path: Path) -> None:
     bundle = load(write_bundle(tmp_path, model))
