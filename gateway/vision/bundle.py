@@ -18,6 +18,7 @@ from gateway.vision.preprocessing import Preprocessing
 from gateway.vision.preprocessing_choice import Override, Source, choose, chosen_shape
 from gateway.vision.runtime import Choice, Engine, Runtime, load_runtime
 from gateway.vision.tflite_file import check_whole, read_metadata
+from gateway.vision.trial import needs_trial, try_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ def load_bundle(path: Path, *, runtime: Runtime, name: str = "", preprocessing: 
         engine = runtime.engine(files.model, input_shape=input_shape)
     prepared, source, reason = choose(engine.inputs[0], said, metadata, files, preprocessing)
     label_file = labels_bytes(files, metadata)
+    if needs_trial(engine):
+        try_apart(files.model, runtime=runtime, input_shape=input_shape)
     output = runtime.try_once(engine)
     labels = fit_labels(parse_labels(label_file), output.size, said)
     identity = ModelIdentity(

@@ -377,6 +377,7 @@ def test_quantised_outputs_are_dequantised(model: str, tmp_path: Path) -> None:
     assert all(value * 256 == round(value * 256) for value in values)
 
 
+@quantised_kernels
 def test_int8_with_mean_and_std_agrees_with_the_full_range(tmp_path: Path) -> None:
     plain = load(write_bundle(tmp_path / "a", "int8"))
     said = load(write_bundle(tmp_path / "b", "int8", toml="mean = 127.5\nstd = 127.5"))

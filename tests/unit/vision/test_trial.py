@@ -1,0 +1,44 @@
+"""A model whose kernels crash is refused with the cure, not found out by a crash of the gateway."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gateway.errors import BundleInvalid
+from gateway.vision.runtime import Engine, load_runtime
+from gateway.vision.trial import needs_trial, try_apart
+from tests.unit.vision.models import MODELS
+
+CRASHES = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
+
+
+def model(name: str) -> bytes:
+    return (MODELS / f"{name}.tflite").read_bytes()
+
+
+def engine(name: str) -> Engine:
+    return load_runtime().engine(model(name))
+
+
+def test_only_quantised_models_on_32_bits_are_tried_apart() -> None:
+    assert needs_trial(engine("int8"), is_32_bit=True)
+    assert needs_trial(engine("uint8"), is_32_bit=True)
+    assert not needs_trial(engine("float32"), is_32_bit=True)
+    assert not needs_trial(engine("int8"), is_32_bit=False)
+
+
+def test_a_model_that_crashes_the_child_is_refused_with_the_cure() -> None:
+    with pytest.raises(BundleInvalid, match=r"signal 11.*without quantisation"):
+        try_apart(model("int8"), runtime=load_runtime(), input_shape=None, command=CRASHES)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "runs"),
+    [("float32", [], True), ("open_size", ["1x16x16x3"], True), ("float32", ["1x5x5x1"], False)],
+)
+def test_the_child_runs_the_model_in_the_shape_that_was_chosen(name: str, shape: list[str], *, runs: bool) -> None:
+    runtime = load_runtime().name.split()[0]
+    arguments = [sys.executable, "-m", "gateway.vision.trial", runtime, *shape]
+    done = subprocess.run(arguments, input=model(name), capture_output=True, check=False)
+    assert (done.returncode == 0) is runs, done.stderr
