@@ -88,7 +88,7 @@ def read_model_files(path: Path) -> ModelFiles:
                 return _locate(_Zip(archive, path), path, path.stem)
         if is_tflite(head):
             return _bare(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, OverflowError) as error:  # the latter: an offset beyond 2 GB, on 32 bits
         raise BundleInvalid(f"{path} is a damaged zip ({error}): download the export again") from error
     except FileNotFoundError as error:
         raise BundleInvalid(f"there is no model at {path}: set model.path to a folder, a zip or a .tflite") from error

@@ -29,6 +29,7 @@ ZIP_ERRORS = (
     EOFError,
     OSError,
     struct.error,
+    OverflowError,  # an offset beyond 2 GB, where that is all that there is (32 bits)
     zlib.error,
 )
 
