@@ -9,7 +9,6 @@ import json
 import os
 import random
 import re
-import socket
 import sqlite3
 import statistics
 import time
@@ -31,6 +30,7 @@ from gateway.simulators.bluez.private_bus import ADDRESS_VARIABLE
 from gateway.simulators.bluez.sensor import BTHOME, Thermometer
 from gateway.simulators.devices.ble_cameras import CAMERAS
 from gateway.simulators.devices.ble_image1_camera import GatewayImage1Camera
+from gateway.simulators.ports import free_port
 from tests.fakes.ble_site import BleSite, ble_site, needs_dbus_daemon, until
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.ledger import assert_gap_free
@@ -142,13 +142,6 @@ def environment(site: Site, bus: str) -> dict[str, str]:
 
 def device_id(one: Peripheral) -> str:
     return f"ble-{one.address.replace(':', '').lower()}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 # --- what is looked at --------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.simulators.ports import free_port
+
 SEARCH_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 LIGHTTPD = shutil.which("lighttpd", path=SEARCH_PATH)
 START_TIMEOUT_S = 10.0
@@ -47,7 +49,7 @@ def lighttpd(folder: Path, picture: bytes, *, username: str, password: str) -> I
     secret = f"{username}:{REALM}:{password}".encode()
     hashes = (hashlib.md5(secret).hexdigest(), hashlib.sha256(secret).hexdigest())
     users.write_text("".join(f"{username}:{REALM}:{one}\n" for one in hashes))
-    port = _free_port()
+    port = free_port()
     config = folder / "lighttpd.conf"
     config.write_text(_CONFIG.format(root=root, port=port, users=users, realm=REALM))
     assert LIGHTTPD is not None
@@ -57,12 +59,6 @@ def lighttpd(folder: Path, picture: bytes, *, username: str, password: str) -> I
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _until_it_listens(port: int, server: "subprocess.Popen[bytes]") -> None:

@@ -19,6 +19,8 @@ from typing import Any, Protocol, Self
 import paho.mqtt.client as mqtt
 import pytest
 
+from gateway.simulators.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ROOT / "config" / "mosquitto.conf"
 START_TIMEOUT_S = 20.0
@@ -54,7 +56,7 @@ class Mosquitto:
     ) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         self.tls = tls
         self._conf = conf
         self._extra = extra
@@ -158,12 +160,6 @@ class Mosquitto:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._process is not None and self._process.poll() is None:
             self._end(signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _accepts(port: int) -> bool:

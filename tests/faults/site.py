@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 
+from gateway.simulators.ports import free_port
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.hub import RunningHub, hub_in_thread
 from tests.faults.disk import Disk, disk
@@ -23,7 +24,7 @@ from tests.faults.resolver import HOST as RESOLVED_HOST
 from tests.faults.resolver import Resolver, resolver
 from tests.faults.shim import Shim, shim
 from tests.faults.uplink import Uplink, uplink
-from tests.faults.ways import Place, Way, WayFactory, free_port
+from tests.faults.ways import Place, Way, WayFactory
 
 # A healthy gateway needs a second or two; slow machines that do other work meanwhile, more.
 PATIENCE_S = 120.0

@@ -3,7 +3,6 @@
 A device sends a submission again until it is acknowledged, as a real one does, and only then thinks of the next.
 """
 
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +50,3 @@ class Place:
 
 
 WayFactory = Callable[[Place], Way]
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

@@ -7,11 +7,12 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 
+from gateway.simulators.ports import free_port
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.mosquitto import Mosquitto, end_device
 from tests.fakes.mqtt_witness import MqttWitness
 from tests.faults.payloads import Payload
-from tests.faults.ways import Place, free_port
+from tests.faults.ways import Place
 
 DEVICES = 2
 WINDOW = 4

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from gateway.errors import OperatorError
-from gateway.simulators.demo.gateway_process import free_port
+from gateway.simulators.ports import free_port
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0

@@ -4,23 +4,16 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.errors import OperatorError
+from gateway.simulators.ports import free_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 LOG_NAME = "gateway.log"
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class DemoGateway:
