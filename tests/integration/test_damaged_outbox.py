@@ -17,14 +17,25 @@ TIMEOUT_S = 60.0
 
 
 def send(gateway: GatewayProcess, name: str) -> list[dict[str, Any]]:
-    """Send an array of readings; return (epoch, sequence) of each as the device is told."""
-    answer = requests.post(
-        f"{gateway.http}/v1/devices/d-1/readings",
-        json=[{"name": name, "n": n, "note": "x" * 300} for n in range(PER_ARRAY)],
-        headers={"Idempotency-Key": name},
-        timeout=20,
-    )
-    answer.raise_for_status()
+    """Send an array of readings until it is taken; return (epoch, sequence) of each as the device is told.
+
+    A gateway that has found damage restarts: meanwhile nobody answers, and the device sends again under its id.
+    """
+    give_up_at = time.monotonic() + 30
+    while True:
+        try:
+            answer = requests.post(
+                f"{gateway.http}/v1/devices/d-1/readings",
+                json=[{"name": name, "n": n, "note": "x" * 300} for n in range(PER_ARRAY)],
+                headers={"Idempotency-Key": name},
+                timeout=20,
+            )
+            answer.raise_for_status()
+            break
+        except (requests.ConnectionError, requests.HTTPError):
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
     receipt = answer.json()
     return [{"epoch": receipt["epoch"], "sequence": item["sequence"]} for item in receipt["items"]]
 
