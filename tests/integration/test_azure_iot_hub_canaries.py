@@ -87,8 +87,8 @@ async def main(connection_string, ca_file, host, port):
     await client.connect()
     try:
         await client.send_message(Message(b"poison"))
-    except exceptions.OperationCancelled:
-        print("cancelled", flush=True)
+    except (exceptions.OperationCancelled, exceptions.NoConnectionError):
+        print("not sent, it said", flush=True)
     sys.stdin.readline()
     await client.connect()
     await client.send_message(Message(b"new"))
@@ -100,7 +100,8 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def test_a_client_object_that_is_used_again_after_a_drop_sends_what_it_called_cancelled(tmp_path: Path) -> None:
-    """Why every session has a fresh one. If this fails, the SDK was mended."""
+    """Why every session has a fresh one. If this fails, the SDK was mended. Which error it raises is a race: when the
+    hub's hang-up has been noticed before paho's publish() returns, "cancelled" is called "not connected"."""
     with hub_in_thread(tmp_path) as hub:
         hub.set_faults(poison_text="poison")
         host, port = hub.description.proxy.removeprefix("http://").split(":")
@@ -113,7 +114,7 @@ def test_a_client_object_that_is_used_again_after_a_drop_sends_what_it_called_ca
         ) as client:
             assert client.stdin
             assert client.stdout
-            assert client.stdout.readline() == "cancelled\n"
+            assert client.stdout.readline() == "not sent, it said\n"
             hub.set_faults()
             client.stdin.write("\n")
             client.stdin.flush()
