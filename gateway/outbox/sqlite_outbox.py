@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.errors import DiskUnavailable, OutboxDamaged, Stopping
+from gateway.errors import OutboxDamaged, Stopping
 from gateway.messages import (
     PRIORITY_DEFAULT,
     Classification,
@@ -24,7 +24,6 @@ from gateway.messages import (
     CommandState,
     Event,
     EventDraft,
-    EventState,
     OutboxState,
     PendingEvent,
     PendingSpan,
@@ -34,9 +33,9 @@ from gateway.messages import (
 )
 from gateway.outbox.bundle_requests import AcknowledgeBundle, RecordBundle
 from gateway.outbox.epochs import EpochBook
+from gateway.outbox.figures import Gauges, outbox_state
 from gateway.outbox.files import DirectoryLock, prepare_directory
 from gateway.outbox.integrity import Checker
-from gateway.outbox.ledger import Ledger
 from gateway.outbox.opening import open_store, salvage_at_once
 from gateway.outbox.pruning import Keeping
 from gateway.outbox.reader import Parameters, Reader
@@ -58,12 +57,12 @@ from gateway.outbox.rows import (
     event_from_row,
     pending_from_row,
     receipt_from_rows,
-    received_from_row,
     rows_with_payload,
     spans_from_rows,
     tombstone_from_row,
 )
-from gateway.outbox.salvage import BuryHoles, Salvage, SalvageState, SaveRows
+from gateway.outbox.salvage import Salvage, SalvageState
+from gateway.outbox.salvage_pace import take_out
 from gateway.outbox.schema import load_migrations
 from gateway.outbox.store import Store
 from gateway.outbox.time_requests import NoteOffset
@@ -86,9 +85,6 @@ REQUEUE_ROWS = 500
 SEQUENCE_END = 2**63 - 1
 # Of the 10 s that Docker grants; what is under way ends within milliseconds on a disk that answers.
 CLOSE_TIMEOUT_S = 4.0
-# Between two steps of a salvage, so that commits go first.
-SALVAGE_REST_S = 0.02
-SALVAGE_RETRY_S = 30.0
 
 
 def open_outbox(
@@ -141,7 +137,7 @@ class SqliteOutbox:
             delivered=timedelta(hours=settings.delivered_keep_h), ids=timedelta(days=settings.id_keep_days)
         )
         self._work = asyncio.Event()
-        self._priorities_shown: frozenset[str] = frozenset()
+        self._gauges = Gauges(store, meter=meter)
         if store.ledger.pending or store.ledger.tombstones_pending:
             self._work.set()
         self.age = PoweredAge(clock=clock, book=lambda: store.book)
@@ -190,22 +186,7 @@ class SqliteOutbox:
 
         Raises what the outbox raises, except DiskUnavailable, which is waited out.
         """
-        steps = self._salvage.requests()
-        while (step := await asyncio.to_thread(next, steps, None)) is not None:
-            while await self._salvage_step(step) and isinstance(step, BuryHoles):
-                pass
-
-    async def _salvage_step(self, step: SaveRows | BuryHoles) -> bool:
-        """Return whether the step is to be repeated, if it is one that can be."""
-        while True:
-            try:
-                goes_on = bool(await self._writer.submit(step))
-            except DiskUnavailable as error:
-                log.warning("outbox_salvage_waits", detail=error.detail)
-                await asyncio.sleep(SALVAGE_RETRY_S)
-            else:
-                await asyncio.sleep(SALVAGE_REST_S)
-                return goes_on
+        await take_out(self._salvage, self._writer)
 
     async def failed(self) -> None:
         """Raise what ended the writer (damage, or our bug): the process should end too. Never returns otherwise."""
@@ -304,29 +285,8 @@ class SqliteOutbox:
     async def state(self) -> OutboxState:
         """Return the figures, from memory but for the oldest pending event; the gauges get them too."""
         firsts = await self._reader.rows(self._queries.select_oldest_by_priority, (), lambda rows: rows)
-        oldest = min(firsts, key=lambda row: int(row[1]), default=None)
-        ledger = self._store.ledger
-        self._show(ledger, firsts)
-        return OutboxState(
-            epoch=self._epochs.current,
-            sequence_high=ledger.sequence_high - self._epochs.current.base,
-            pending=ledger.pending,
-            delivered=ledger.delivered,
-            dead=ledger.dead,
-            refusals=ledger.refusals,
-            tombstones_pending=ledger.tombstones_pending,
-            bytes_used=ledger.bytes_used,
-            held_back=ledger.held_back,
-            delivered_total=ledger.delivered_total,
-            evicted_total=ledger.evicted_total,
-            expired_total=ledger.expired_total,
-            filtered_total=ledger.filtered_total,
-            summarised_total=ledger.summarised_total,
-            oldest_pending_received_at=None
-            if oldest is None
-            else received_from_row(oldest[3], oldest[4:], self._store.book).at,
-            former=self._epochs.former,
-        )
+        self._gauges.show(firsts, age_s=self.age.age_s())
+        return outbox_state(self._store, firsts)
 
     # --- CommitSignal, EventReader, CommandStore ------------------------------------------------------
 
@@ -425,34 +385,6 @@ class SqliteOutbox:
 
     def _events(self, rows: list[Row]) -> tuple[PendingEvent, ...]:
         return tuple([pending_from_row(self._epochs, row, self._store.book) for row in rows])
-
-    def _show(self, ledger: Ledger, firsts: list[Row]) -> None:
-        ages = dict.fromkeys(self._priorities_shown, 0.0)
-        ages |= {str(row[0]): max(0.0, self.age.age_s() - row[2]) for row in firsts}
-        self._priorities_shown = frozenset(ages)
-        for priority, age_s in ages.items():
-            self._meter.level("gateway_outbox_oldest_pending_age_seconds", age_s, priority=priority)
-        for state, count in (
-            (EventState.PENDING, ledger.pending),
-            (EventState.DELIVERED, ledger.delivered),
-            (EventState.DEAD, ledger.dead),
-        ):
-            self._meter.level("gateway_outbox_events", count, state=state)
-        for outcome, total in (
-            ("delivered", ledger.delivered_total),
-            ("evicted", ledger.evicted_total),
-            ("expired", ledger.expired_total),
-            ("filtered", ledger.filtered_total),
-            ("summarised", ledger.summarised_total),
-        ):
-            self._meter.level("gateway_outbox_epoch_events", total, outcome=outcome)
-        self._meter.level("gateway_outbox_tombstones", ledger.tombstones_pending)
-        self._meter.level("gateway_outbox_ballast_out", self._store.ballast.is_out)
-        self._meter.level("gateway_outbox_bytes", ledger.bytes_used)
-        salvages = self._store.salvages
-        self._meter.level("gateway_outbox_salvaged_rows", sum(salvage.rows for salvage in salvages))
-        self._meter.level("gateway_outbox_damaged_sequences", sum(salvage.damaged for salvage in salvages))
-        self._meter.level("gateway_outbox_sequence_high", ledger.sequence_high - self._epochs.current.base)
 
 
 def _numbers(rows: list[Row]) -> tuple[int, ...]:
