@@ -31,6 +31,7 @@ _RUNTIMES: dict[str, tuple[str, str]] = {
 
 # What the interpreters raise for a model: ValueError (not a model), RuntimeError (unknown operator, bad shapes).
 _MODEL_ERRORS = (ValueError, RuntimeError, TypeError, OverflowError)
+_QUANTISED = frozenset({"uint8", "int8", "int16"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,11 @@ class Engine:
         self._interpreter = interpreter
         self.inputs = tuple(_tensor_spec(details) for details in interpreter.get_input_details())
         self.outputs = tuple(_tensor_spec(details) for details in interpreter.get_output_details())
+
+    @property
+    def computes_quantised(self) -> bool:
+        """Whether something in it is quantised; its input and output may be float all the same."""
+        return any(np.dtype(tensor["dtype"]).name in _QUANTISED for tensor in self._interpreter.get_tensor_details())
 
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a copy of the first output for ``tensor`` as the first input."""

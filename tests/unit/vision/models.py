@@ -1,7 +1,6 @@
 """The tiny models of tests/data/vision/models as bundles, and pictures that they can tell apart."""
 
 import io
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ def runtime_or_skip(name: Choice) -> Runtime:
         return load_runtime(name)
     except BundleInvalid as error:
         pytest.skip(str(error))
-
-
-# The optimised kernels of tflite-runtime 2.14 end with SIGSEGV on these tiny quantised models on 32-bit ARM (seen under
-# QEMU; its reference kernels, and a quantised MobileNet, run there).
-quantised_kernels = pytest.mark.skipif(
-    struct.calcsize("P") == 4, reason="tflite-runtime's quantised kernels crash on tiny models on 32-bit ARM"
-)
 
 
 def write_bundle(

@@ -21,7 +21,6 @@ from tests.unit.vision.models import (
     RGB_LABELS,
     RUNTIMES,
     picture,
-    quantised_kernels,
     runtime_or_skip,
     write_bundle,
 )
@@ -352,8 +351,8 @@ def test_mistakes_in_bundle_toml_are_named(toml: str, named: str, tmp_path: Path
     [
         ("float32", BGR_LABELS),
         ("float16", BGR_LABELS),
-        pytest.param("uint8", RGB_LABELS, marks=quantised_kernels),
-        pytest.param("int8", RGB_LABELS, marks=quantised_kernels),
+        ("uint8", RGB_LABELS),
+        ("int8", RGB_LABELS),
         ("metadata", RGB_LABELS),
     ],
 )
@@ -366,7 +365,6 @@ def test_every_kind_of_model_answers_with_the_right_colour(
         assert best(bundle, colour, runtime=runtime) == {"lime": "green"}.get(colour, colour)
 
 
-@quantised_kernels
 @pytest.mark.parametrize("model", ["uint8", "int8"])
 def test_quantised_outputs_are_dequantised(model: str, tmp_path: Path) -> None:
     bundle = load(write_bundle(tmp_path, model))
@@ -377,7 +375,6 @@ def test_quantised_outputs_are_dequantised(model: str, tmp_path: Path) -> None:
     assert all(value * 256 == round(value * 256) for value in values)
 
 
-@quantised_kernels
 def test_int8_with_mean_and_std_agrees_with_the_full_range(tmp_path: Path) -> None:
     plain = load(write_bundle(tmp_path / "a", "int8"))
     said = load(write_bundle(tmp_path / "b", "int8", toml="mean = 127.5\nstd = 127.5"))
