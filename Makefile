@@ -8,6 +8,7 @@ SHIPPING_CACHE ?= $(HOME)/.cache/gateway-bridge
 ARCH   ?= armv7l
 # Most of the tests' time is waiting: three workers on two cores.
 TEST_WORKERS ?= 3
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 PIP     = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # LAN=1 opens the device listeners to private networks.
@@ -96,6 +97,9 @@ release-check: $(VENV)/.installed-release ## What must hold before a release, as
 
 image-%: ## image-arm32v7, image-amd64, image-arm64: with Docker, or without its engine (buildah, QEMU; Debian, root)
 	@sh shipping/image.sh build $* $(SHIPPING_CACHE)
+
+save-image-%: image-% ## One file for "docker load", where no registry is reached: save-image-arm32v7, dist/gateway-VERSION-arm32v7.tar.gz
+	@sh shipping/image.sh save $* dist/gateway-$(VERSION)-$*.tar.gz
 
 test-image-%: $(VENV)/.installed-test image-% ## Run the image and the tests of vision and outbox in it (root; minutes)
 	@IMAGE=$$(sh shipping/image.sh name $*) SHIPPING_CACHE=$(SHIPPING_CACHE) $(BIN)/python -m pytest -m shipped -s tests/shipped/test_image.py $(PYTEST_FLAGS)

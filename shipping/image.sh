@@ -2,12 +2,16 @@
 # Builds an image: with Docker where its engine answers, else with buildah (and QEMU for another architecture).
 # Usage: image.sh build arm32v7|amd64|arm64 CACHE_DIR [TARGET_STAGE]   prints the image's name
 #        image.sh name arm32v7|amd64|arm64
+#        image.sh save arm32v7|amd64|arm64 FILE.tar.gz                  for "docker load" at a site without a registry
 #        image.sh export IMAGE DIRECTORY                                its root file system, and image.json beside it
 set -eu
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 
 has_docker() { command -v docker >/dev/null 2>&1 && docker version >/dev/null 2>&1; }
+
+# Without a registry's name before it, as docs and compose.yaml call it; buildah puts localhost/ there.
+image_name() { has_docker && echo "gateway:$version-$1" || echo "localhost/gateway:$version-$1"; }
 
 need_buildah() {
     command -v buildah >/dev/null 2>&1 && command -v debootstrap >/dev/null 2>&1 && return
@@ -24,7 +28,7 @@ build() {
     *) echo "image.sh: arm32v7, amd64 or arm64, not $1" >&2; exit 2 ;;
     esac
     stage=${3:-}
-    name=localhost/gateway:$version-$1${stage:+-$stage}
+    name=$(image_name "$1${stage:+-$stage}")
     if has_docker; then
         docker build --platform "$platform" ${stage:+--target "$stage"} -f "$file" -t "$name" . >&2
     else
@@ -44,6 +48,21 @@ build() {
     echo "$name"
 }
 
+save() {
+    name=$(image_name "$1")
+    mkdir -p "$(dirname "$2")"
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    if has_docker; then
+        docker save --output "$scratch/image.tar" "$name"
+    else
+        buildah push --quiet --format docker "$name" "docker-archive:$scratch/image.tar:${name#localhost/}"
+    fi
+    gzip -6 <"$scratch/image.tar" >"$2.part"
+    mv "$2.part" "$2"
+    echo "$2"
+}
+
 export_root() {
     mkdir -p "$2/root"
     if has_docker; then
@@ -60,7 +79,8 @@ export_root() {
 }
 
 case ${1:-} in
-name) echo "localhost/gateway:$version-$2" ;;
+name) image_name "$2" ;;
+save) save "$2" "$3" ;;
 build) build "$2" "$3" "${4:-}" ;;
 export) export_root "$2" "$3" ;;
 *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;

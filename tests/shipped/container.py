@@ -42,8 +42,12 @@ class Image:
         volume: Path,
         environment: Mapping[str, str],
         extra: Mapping[Path, str] | None = None,
+        as_root: bool = False,
     ) -> list[str]:
-        """Return the command that runs ``what`` in the image; ``extra`` folders are there too, read-only."""
+        """Return the command that runs ``what`` in the image; ``extra`` folders are there too, read-only.
+
+        ``as_root`` is for tests that mount: not the image's user, with every capability.
+        """
         named = dict(variable.split("=", 1) for variable in self.config["Env"]) | dict(environment)
         numeric = _user_id(self.root, self.config["User"])
         mounts = [
@@ -65,7 +69,8 @@ class Image:
             *(f"{key}={value}" for key, value in named.items()),
             *what,
         ]
-        script = "; ".join([*mounts, f"exec chroot {self.root} {shlex.join([*unprivileged, *inside])}"])
+        program = inside if as_root else [*unprivileged, *inside]
+        script = "; ".join([*mounts, f"exec chroot {self.root} {shlex.join(program)}"])
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", script]
 
     def run(
@@ -74,10 +79,11 @@ class Image:
         volume: Path,
         environment: Mapping[str, str] | None = None,
         extra: Mapping[Path, str] | None = None,
+        as_root: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            self.command(what, volume=volume, environment=environment or {}, extra=extra),
+            self.command(what, volume=volume, environment=environment or {}, extra=extra, as_root=as_root),
             capture_output=True,
             text=True,
             check=False,

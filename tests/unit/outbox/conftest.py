@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need to mount: where they can't, they can be run by themselves as root."""
+    for item in items:
+        if "small_disk" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.mounts)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Return a file system of 4 MiB."""
