@@ -34,6 +34,9 @@ T = TypeVar("T")
 WAITING_MAX = 16_384
 # From the last fruitless pruning step to the next; while steps bear fruit they follow each other between groups.
 PRUNE_EVERY_S = 30.0
+# From the start to the first step: what outlived its time while nobody ran must not be sent first, and the start itself
+# is not to be slowed down. The uplink takes longer.
+FIRST_PRUNE_S = 1.0
 # How late the summary of a device that fell silent may be: nothing against the shortest windows that are of use.
 WINDOWS_EVERY_S = 5.0
 # What a power cut may take of the powered time where nothing came in; 96 small writes a day.
@@ -98,7 +101,7 @@ class Writer:
     def start(self) -> None:
         """Start the thread; its results go to the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._next_prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+        self._next_prune_at = self._clock.monotonic() + FIRST_PRUNE_S
         self._next_keep_time_at = self._clock.monotonic() + KEEP_TIME_EVERY_S
         self._started = True
         self._thread.start()

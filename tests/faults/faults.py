@@ -34,7 +34,9 @@ class Fault(Protocol):
 class FaultPlan:
     """A row of the matrix. ``pending`` says why it can't be run yet; then there is nothing to make.
 
-    ``environment``: settings of the gateway that it wants.
+    ``environment``: settings of the gateway that it wants. ``reasons``: those for which an event may be in a tombstone
+    instead of the cloud; nowhere else is a tombstone an excuse. ``recount``: compares, once all has arrived, what the
+    policies of the row must have done with what the cloud has; raises Broken.
     """
 
     name: str
@@ -42,4 +44,6 @@ class FaultPlan:
     make: Callable[[], Fault] | None = None
     needs: frozenset[Equipment] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
+    reasons: frozenset[str] = frozenset()
+    recount: Callable[[Site], None] | None = None
     pending: str = ""

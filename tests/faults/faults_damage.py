@@ -17,7 +17,8 @@ from gateway.outbox.page_source import PageSource
 from gateway.outbox.pages import PAGE_BYTES, PageDamaged, table_cells
 from tests.fakes.outbox_damage import pages_of, spoil
 from tests.faults.faults import Cycle
-from tests.faults.site import Broken, Site, kept
+from tests.faults.outbox_file import kept
+from tests.faults.site import Broken, Site
 
 LIFE_S = (0.3, 1.5)
 # From the start to the note in the log: the check of the whole file begins with the gateway.

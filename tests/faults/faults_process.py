@@ -27,6 +27,7 @@ SMALL_FILE = {"GATEWAY_OUTBOX__ROWS_MAX": "200"}
 # Evicted events become remembered ids on the same way as those that the cloud has.
 EVICT_POINTS = COMMIT_POINTS | {"outbox_during_prune": 4}
 EVICT_ROWS_MAX = 20
+EVICTED = frozenset({"evicted"})
 EVICTING = {"GATEWAY_OUTBOX__ROWS_MAX": str(EVICT_ROWS_MAX), "GATEWAY_OUTBOX__WHEN_FULL": "evict_oldest"}
 
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from gateway.simulators.iot_hub.record import ReceivedMessage
@@ -19,11 +20,13 @@ class Ledger:
     """Kept outside the gateway, by the devices.
 
     ``acknowledged``: the gateway has said "on disk". ``promised``: somebody between device and gateway (a broker) has
-    said that it will get there; without such a one it stays empty.
+    said that it will get there; without such a one it stays empty. ``receipts``: under which sequence, where the
+    gateway said so.
     """
 
     def __init__(self) -> None:
         self.acknowledged: set[str] = set()
+        self.receipts: dict[str, int] = {}
         self.promised: set[str] = set()
         self.refused: set[str] = set()
         self.cut_short = 0
@@ -33,9 +36,11 @@ class Ledger:
         self._recovered_after_s: float | None = None
         self._changed = threading.Condition()
 
-    def acknowledge(self, payload_sha256: str) -> None:
-        """Note that the gateway said "on disk" for this payload."""
+    def acknowledge(self, payload_sha256: str, sequence: int | None = None) -> None:
+        """Note that the gateway said "on disk" for this payload, and under which sequence, if it told."""
         with self._changed:
+            if sequence is not None:
+                self.receipts[payload_sha256] = sequence
             self._note_gap()
             if self._marked_at is not None:
                 self._recovered_after_s, self._marked_at = time.monotonic() - self._marked_at, None
@@ -104,15 +109,21 @@ class Ledger:
 
 
 ItemKey = tuple[str, str, int]
+OWN_TRANSPORT = "gateway"
 
 
 @dataclass(kw_only=True)
 class CloudConsumer:
-    """What a careful consumer behind the hub keeps: items deduped by (gateway id, epoch, sequence), first one wins."""
+    """What a careful consumer behind the hub keeps: items deduped by (gateway id, epoch, sequence), first one wins.
+
+    ``own``: keys of what the gateway itself tells (summaries, devices that come and go), whose bytes may repeat.
+    ``buried``: what tombstones cover, with every reason that any of them gave.
+    """
 
     items: dict[ItemKey, str] = field(default_factory=dict)
+    own: dict[ItemKey, Mapping[str, Any]] = field(default_factory=dict)
     conflicts: list[ItemKey] = field(default_factory=list)
-    buried: set[ItemKey] = field(default_factory=set)
+    buried: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
     received: int = 0
     sequence_high: dict[tuple[str, str], int] = field(default_factory=dict)
     _read: int = 0
@@ -127,17 +138,36 @@ class CloudConsumer:
         life = (envelope["gateway_id"], envelope["epoch"])
         self.sequence_high[life] = max(self.sequence_high.get(life, 0), envelope["sequence_high"])
         for tombstone in envelope["tombstones"]:
-            numbers = range(tombstone["first_sequence"], tombstone["last_sequence"] + 1)
-            self.buried.update((life[0], tombstone["epoch"], number) for number in numbers)
+            self._bury(life[0], tombstone)
         for item in envelope["items"]:
             self.received += 1
             key = (*life, item["sequence"])
             if self.items.setdefault(key, item["payload_sha256"]) != item["payload_sha256"]:
                 self.conflicts.append(key)
+            if item["transport"] == OWN_TRANSPORT:
+                self.own.setdefault(key, item)
+
+    def _bury(self, gateway_id: str, tombstone: Mapping[str, Any]) -> None:
+        reasons = frozenset(tombstone.get("reasons") or (tombstone["reason"],))
+        for number in range(tombstone["first_sequence"], tombstone["last_sequence"] + 1):
+            key = (gateway_id, tombstone["epoch"], number)
+            self.buried[key] = self.buried.get(key, frozenset()) | reasons
 
     def payloads(self) -> Counter[str]:
-        """Return how many items each payload has after dedupe."""
-        return Counter(self.items.values())
+        """Return how many items each payload of a device has after dedupe."""
+        return Counter(payload for key, payload in self.items.items() if key not in self.own)
+
+    def sequences(self) -> dict[str, set[int]]:
+        """Return under which sequences each payload of a device came."""
+        found: dict[str, set[int]] = {}
+        for key, payload in self.items.items():
+            if key not in self.own:
+                found.setdefault(payload, set()).add(key[2])
+        return found
+
+    def told(self, reasons: Set[str]) -> set[int]:
+        """Return the sequences that tombstones cover which give no other reasons than these."""
+        return {key[2] for key, given in self.buried.items() if given <= reasons}
 
     def unaccounted(self) -> int:
         """Return how many sequences up to the watermarks neither came nor are covered by a tombstone."""
@@ -162,13 +192,23 @@ class Verdict:
         return not (self.lost or self.doubled or self.unaccounted)
 
 
-def judge(due: Iterable[str], cloud: CloudConsumer, *, excused: Set[str] = frozenset()) -> Verdict:
-    """Compare what devices were promised with what the consumer has. A payload in ``excused`` may be there twice."""
+def judge(
+    due: Iterable[str],
+    cloud: CloudConsumer,
+    *,
+    excused: Set[str] = frozenset(),
+    receipts: Mapping[str, int] = MappingProxyType({}),
+) -> Verdict:
+    """Compare what devices were promised with what the consumer has. A payload in ``excused`` may be there twice.
+
+    What has a receipt must have come under its sequence: elsewhere it is lost as well, to whom it was acknowledged.
+    """
     promised = set(due)
-    payloads = cloud.payloads()
+    payloads, came = cloud.payloads(), cloud.sequences()
+    elsewhere = {p for p in promised & receipts.keys() & came.keys() if receipts[p] not in came[p]}
     return Verdict(
         acknowledged=len(promised),
-        lost=len(promised - payloads.keys()),
+        lost=len(promised - payloads.keys()) + len(elsewhere),
         doubled=sum(n - 1 for payload, n in payloads.items() if payload not in excused) + len(cloud.conflicts),
         unaccounted=cloud.unaccounted(),
     )

@@ -15,8 +15,21 @@ from tests.faults.faults_disk import (
     ReadOnly,
     SlowSyncs,
 )
+from tests.faults.faults_policies import (
+    EXPIRED,
+    EXPIRING,
+    HELD_BACK,
+    HOLDING_BACK,
+    kill_while_expiring,
+    kill_while_holding_back,
+    power_cut_while_expiring,
+    power_cut_while_holding_back,
+    recount,
+    recount_held_back,
+)
 from tests.faults.faults_process import (
     COMMIT_POINTS,
+    EVICTED,
     EVICTING,
     POINTS,
     SMALL_FILE,
@@ -42,12 +55,14 @@ from tests.faults.ways import WayFactory
 from tests.faults.ways_ble import BleCameras
 from tests.faults.ways_http import HttpDevices
 from tests.faults.ways_mqtt import MqttBrokerDevices, MqttListenerDevices
+from tests.faults.ways_pull import PulledCameras
 
 WAYS: dict[str, WayFactory] = {
     "http": HttpDevices,
     "mqtt-listener": MqttListenerDevices,
     "mqtt-broker": MqttBrokerDevices,
     "ble": BleCameras,
+    "camera-pull": PulledCameras,
 }
 
 _DISK = frozenset({Equipment.DISK})
@@ -82,9 +97,47 @@ FAULTS = (
         name="kill-at-point", title="kill -9 at named points", make=partial(KillAtPoint, POINTS), environment=SMALL_FILE
     ),
     FaultPlan(
-        name="kill-evicting", title="kill -9 while the oldest make room", make=KillWhileEvicting, environment=EVICTING
+        name="kill-evicting",
+        title="kill -9 while the oldest make room",
+        make=KillWhileEvicting,
+        environment=EVICTING,
+        reasons=EVICTED,
+    ),
+    FaultPlan(
+        name="kill-expiring",
+        title="kill -9 while events outlive their time",
+        make=kill_while_expiring,
+        environment=EXPIRING,
+        reasons=EXPIRED,
+        recount=recount,
+    ),
+    FaultPlan(
+        name="kill-holding-back",
+        title="kill -9 while results are filtered and summarised",
+        make=kill_while_holding_back,
+        environment=HOLDING_BACK,
+        reasons=HELD_BACK,
+        recount=recount_held_back,
     ),
     FaultPlan(name="power-cut", title="power cut", make=PowerCut, needs=_DISK),
+    FaultPlan(
+        name="power-cut-expiring",
+        title="power cut while events outlive their time",
+        make=power_cut_while_expiring,
+        needs=_DISK,
+        environment=EXPIRING,
+        reasons=EXPIRED,
+        recount=recount,
+    ),
+    FaultPlan(
+        name="power-cut-holding-back",
+        title="power cut while results are filtered and summarised",
+        make=power_cut_while_holding_back,
+        needs=_DISK,
+        environment=HOLDING_BACK,
+        reasons=HELD_BACK,
+        recount=recount_held_back,
+    ),
     FaultPlan(
         name="power-cut-after-kill",
         title="kill -9 during an fsync, then a power cut",

@@ -52,7 +52,13 @@ def run(plan: RunPlan, *, workdir: Path | None = None, on_cycle: Callable[[int],
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=workdir))
     tally = _Tally()
     fault = plan.fault
-    wanted = SitePlan(way=WAYS[plan.way], run=plan.name, needs=fault.needs, environment=fault.environment)
+    wanted = SitePlan(
+        way=WAYS[plan.way],
+        run=plan.name,
+        needs=fault.needs,
+        environment=fault.environment,
+        reasons=fault.reasons,
+    )
     with _kept_if(lambda: not _record(plan, tally, duration_s=0).clean, folder):
         with site(folder, wanted) as built:
             try:
@@ -84,6 +90,8 @@ def _work(plan: RunPlan, built: Site, tally: _Tally, on_cycle: Callable[[int], N
         on_cycle(number + 1)
     built.settle()
     tally.verdict = built.drain()
+    if plan.fault.recount is not None:
+        plan.fault.recount(built)
     built.check_disk(built.ledger.snapshot())
     built.stop()
 

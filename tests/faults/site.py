@@ -3,8 +3,7 @@
 import contextlib
 import sqlite3
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,13 +17,15 @@ from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.hub import RunningHub, hub_in_thread
 from tests.faults.disk import Disk, disk
 from tests.faults.equipment import Equipment
+from tests.faults.gateway_log import GatewayLog
 from tests.faults.ledger import CloudConsumer, Ledger, Verdict, disk_problem, judge
+from tests.faults.outbox_file import stored, told, told_in_file
 from tests.faults.payloads import Payloads
 from tests.faults.resolver import HOST as RESOLVED_HOST
 from tests.faults.resolver import Resolver, resolver
 from tests.faults.shim import Shim, shim
 from tests.faults.uplink import Uplink, uplink
-from tests.faults.ways import Place, Way, WayFactory
+from tests.faults.ways import LOG_NAME, Place, Way, WayFactory
 
 # A healthy gateway needs a second or two; slow machines that do other work meanwhile, more.
 PATIENCE_S = 120.0
@@ -60,15 +61,19 @@ class Broken(AssertionError):
     """The gateway did not keep its promise, in a way that no count can tell: the text says how."""
 
 
-# Settings that let an event leave before the cloud has it.
-POLICIES = {"GATEWAY_OUTBOX__WHEN_FULL"}
-
-
 class Site:
     """Built by :func:`site`. The data directory outlives every gateway of the run."""
 
     def __init__(
-        self, *, folder: Path, data_dir: Path, tools: Tools, hub: RunningHub, way: Way, ledger: Ledger
+        self,
+        *,
+        folder: Path,
+        data_dir: Path,
+        tools: Tools,
+        hub: RunningHub,
+        way: Way,
+        ledger: Ledger,
+        payloads: Payloads,
     ) -> None:
         self.folder = folder
         self.data_dir = data_dir
@@ -78,11 +83,16 @@ class Site:
         self.ledger = ledger
         self.cloud = CloudConsumer()
         self.gateway: GatewayProcess | None = None
+        self.payloads = payloads
         self.wanted: Mapping[str, str] = {}
+        # Reasons for which this site's policies may take an event before the cloud has it.
+        self.reasons: frozenset[str] = frozenset()
         # Whether what the cloud has may be gone from the file by now.
         self.may_have_pruned = False
         # Payloads whose only copy lay on pages that a fault spoiled: neither a loss nor, sent again, a double.
         self.excused: set[str] = set()
+        self.log_file = folder / LOG_NAME
+        self._log = GatewayLog(self.log_file)
         # The same in every life, also one that the gateway begins by itself.
         self._http, self._admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
 
@@ -119,7 +129,7 @@ class Site:
             prefix=self._prefix(),
             slowness=SLOWNESS,
         )
-        gateway.log_file = self.folder / "gateway.log"
+        gateway.log_file = self.log_file
         self.gateway = gateway
         with contextlib.suppress(AssertionError) if failpoint else contextlib.nullcontext():
             gateway.start()
@@ -131,6 +141,7 @@ class Site:
         assert self.gateway is not None
         self.gateway.kill()
         self.gateway = None
+        self.way.detach()
 
     def freeze(self) -> None:
         """Stop every process of the gateway where it stands."""
@@ -152,6 +163,7 @@ class Site:
         assert self.gateway is not None
         code = self.gateway.stop()
         self.gateway = None
+        self.way.detach()
         if code:
             raise Broken(f"the gateway ended with code {code} when it was asked to stop")
 
@@ -168,11 +180,11 @@ class Site:
         acknowledged -= self.excused
         if self.logged("outbox_set_aside"):  # keys go on in the next epoch; the cloud says whether one is missing
             sequences = list(range(1, len(sequences) + 1))
-        if self.may_have_pruned or self.wanted.keys() & POLICIES:  # a full file lets go what the cloud has
+        if self.may_have_pruned or self.reasons:  # a full file lets go what the cloud has
             self.cloud.read(self.hub.messages)
-            told = self.told()
-            acknowledged -= self.cloud.payloads().keys() | told.values()
-            sequences = sorted({*sequences, *told, *(sequence for _, _, sequence in self.cloud.items)})
+            gone = self.told()
+            acknowledged -= self.cloud.payloads().keys() | gone.values()
+            sequences = sorted({*sequences, *gone, *(sequence for _, _, sequence in self.cloud.items)})
         if problem := disk_problem(acknowledged, payloads, sequences):
             raise Broken(problem)
 
@@ -193,8 +205,9 @@ class Site:
             self._wait(lambda: self.arrived(frozenset(stored(self.data_dir)[0])), PATIENCE_S, "")
         # Word of what will not come may travel last.
         self.wait_until(lambda: self._read_cloud().unaccounted() == 0, PATIENCE_S)
-        excused = frozenset(self.told().values()) | self.excused
-        return replace(judge(due - excused, self.cloud, excused=self.excused), acknowledged=len(due))
+        excused = self._told_to_the_cloud() | self.excused
+        found = judge(due - excused, self.cloud, excused=self.excused, receipts=self.ledger.receipts)
+        return replace(found, acknowledged=len(due))
 
     def _read_cloud(self) -> CloudConsumer:
         self.cloud.read(self.hub.messages)
@@ -211,9 +224,17 @@ class Site:
 
         Nothing where no policy may take an event: there a tombstone excuses nothing.
         """
-        if not self.wanted.keys() & POLICIES:
+        if not self.reasons:
             return {}
-        return told(self.data_dir, {sequence for _, _, sequence in self.cloud.buried})
+        return told(self.data_dir, told_in_file(self.data_dir) | self.cloud.told(self.reasons))
+
+    def _told_to_the_cloud(self) -> frozenset[str]:
+        """Return the payloads that only the hub's tombstones tell of, each under the sequence of its receipt."""
+        if not self.reasons:
+            return frozenset()
+        receipts = self.ledger.receipts
+        gone = told(self.data_dir, self.cloud.told(self.reasons))
+        return frozenset(payload for sequence, payload in gone.items() if receipts.get(payload, sequence) == sequence)
 
     def wait_for_arrival(self, payloads: frozenset[str]) -> None:
         """Return when the cloud has all of these. Raises Broken."""
@@ -237,7 +258,7 @@ class Site:
 
     def logged(self, event: str) -> int:
         """Return how often the gateway logged this, over all its lives."""
-        return (self.folder / "gateway.log").read_text().count(f'"event": "{event}"')
+        return self._log.count(event)
 
     def health(self) -> Mapping[str, Any]:
         """Return the health detail. Raises requests.RequestException while nobody answers."""
@@ -272,33 +293,8 @@ class Site:
             raise Broken(f"{failing} within {timeout_s:g} s{self._last_words()}")
 
     def _last_words(self) -> str:
-        log = self.folder / "gateway.log"
+        log = self.log_file
         return f"; the gateway's log ends: {log.read_text()[-1500:]}" if log.exists() else ""
-
-
-def stored(data_dir: Path) -> tuple[Counter[str], list[int]]:
-    """Return how often each payload is in the outbox file, and the sequences in order."""
-    with closing(sqlite3.connect(f"file:{data_dir / 'outbox.db'}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("SELECT sequence, payload_sha256 FROM events ORDER BY sequence").fetchall()
-    return Counter(payload for _, payload in rows), [sequence for sequence, _ in rows]
-
-
-def kept(data_dir: Path) -> dict[int, str]:
-    """Return every key that the file knows, of events and remembered ids, with its payload."""
-    with closing(sqlite3.connect(f"file:{data_dir / 'outbox.db'}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(
-            "SELECT sequence, payload_sha256 FROM events UNION ALL SELECT sequence, payload_sha256 FROM remembered_ids"
-        )
-        return dict(rows.fetchall())
-
-
-def told(data_dir: Path, buried: Set[int]) -> dict[int, str]:
-    """Return what left the file unsent, as its remembered ids and the tombstones say: sequence → payload."""
-    with closing(sqlite3.connect(f"file:{data_dir / 'outbox.db'}?mode=ro", uri=True)) as connection:
-        gone = connection.execute("SELECT sequence, payload_sha256 FROM remembered_ids").fetchall()
-        ranges = connection.execute("SELECT first_sequence, last_sequence FROM tombstones").fetchall()
-    covered = buried | {number for first, last in ranges for number in range(first, last + 1)}
-    return {sequence: payload for sequence, payload in gone if sequence in covered}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +305,7 @@ class SitePlan:
     run: str
     needs: frozenset[Equipment] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
+    reasons: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -317,7 +314,7 @@ def site(folder: Path, plan: SitePlan) -> Iterator[Site]:
 
     Raises Impossible where this machine can't give what the plan needs.
     """
-    ledger = Ledger()
+    ledger, payloads = Ledger(), Payloads(plan.run)
     with contextlib.ExitStack() as stack:
         own_disk = stack.enter_context(disk(folder)) if Equipment.DISK in plan.needs else None
         data_dir = (folder if own_disk is None else own_disk.mounted) / "data"
@@ -328,10 +325,10 @@ def site(folder: Path, plan: SitePlan) -> Iterator[Site]:
             shim=stack.enter_context(shim(folder, data_dir=data_dir)) if Equipment.SHIM in plan.needs else None,
             resolver=stack.enter_context(resolver(folder)) if Equipment.RESOLVER in plan.needs else None,
         )
-        way = plan.way(Place(folder=folder, ledger=ledger, payloads=Payloads(plan.run)))
+        way = plan.way(Place(folder=folder, ledger=ledger, payloads=payloads))
         stack.callback(way.close)
-        built = Site(folder=folder, data_dir=data_dir, tools=tools, hub=hub, way=way, ledger=ledger)
-        built.wanted = plan.environment
+        built = Site(folder=folder, data_dir=data_dir, tools=tools, hub=hub, way=way, ledger=ledger, payloads=payloads)
+        built.wanted, built.reasons = plan.environment, plan.reasons
         stack.callback(_end, built)
         yield built
 

@@ -14,8 +14,11 @@ from typer.testing import CliRunner
 from gateway.simulators.iot_hub.record import ReceivedMessage
 from tests.faults import __main__ as command
 from tests.faults import record, report
+from tests.faults.faults_policies import Counted, accounts_problem, changes, counted
+from tests.faults.gateway_log import GatewayLog
 from tests.faults.ledger import CloudConsumer, Ledger, Verdict, disk_problem, judge
 from tests.faults.matrix import FAULTS, WAYS
+from tests.faults.outbox_file import Books, books_problem
 from tests.faults.record import RunRecord
 
 CLEAN = RunRecord(
@@ -47,7 +50,14 @@ def message(
         "epoch": "e1",
         "sequence_high": high or max((sequence for sequence, _ in items), default=0),
         "tombstones": list(tombstones),
-        "items": [{"sequence": sequence, "payload_sha256": payload} for sequence, payload in items],
+        "items": [
+            {
+                "sequence": sequence,
+                "payload_sha256": payload,
+                "transport": "gateway" if payload.startswith("own") else "http",
+            }
+            for sequence, payload in items
+        ],
     }
     return ReceivedMessage(
         client_id="gw1",
@@ -59,10 +69,14 @@ def message(
     )
 
 
-def verdict(due: set[str], *messages: ReceivedMessage) -> Verdict:
+def consumer(*messages: ReceivedMessage) -> CloudConsumer:
     cloud = CloudConsumer()
     cloud.read(list(messages))
-    return judge(due, cloud)
+    return cloud
+
+
+def verdict(due: set[str], *messages: ReceivedMessage, receipts: dict[str, int] | None = None) -> Verdict:
+    return judge(due, consumer(*messages), receipts=receipts or {})
 
 
 def test_everything_there_once_is_clean() -> None:
@@ -94,6 +108,96 @@ def test_a_tombstone_accounts_for_its_sequences_but_not_for_what_was_acknowledge
     tombstone = {"epoch": "e1", "first_sequence": 2, "last_sequence": 3, "reason": "breaks_the_link"}
     found = verdict({"a", "given-up"}, message((1, "a"), high=3, tombstones=(tombstone,)))
     assert (found.unaccounted, found.lost) == (0, 1)
+
+
+def test_what_the_gateway_tells_of_itself_may_have_the_same_bytes_twice() -> None:
+    assert verdict({"a"}, message((1, "a"), (2, "own summary"), (3, "own summary"))).clean
+
+
+def test_an_item_that_came_under_another_sequence_than_its_receipt_says_is_lost() -> None:
+    assert verdict({"a", "b"}, message((1, "a"), (2, "b")), receipts={"a": 1, "b": 2}).clean
+    assert verdict({"a", "b"}, message((1, "a"), (2, "b")), receipts={"a": 2, "b": 2}).lost == 1
+
+
+def grave(first: int, last: int, reason: str, **reasons: int) -> dict[str, Any]:
+    told = {"epoch": "e1", "first_sequence": first, "last_sequence": last, "reason": reason}
+    return told | ({"reasons": reasons} if reasons else {})
+
+
+def test_a_tombstone_excuses_for_the_reasons_of_the_row_only() -> None:
+    cloud = consumer(message(high=9, tombstones=(grave(1, 2, "expired"), grave(4, 5, "mixed", expired=1, evicted=1))))
+    assert cloud.told({"expired"}) == {1, 2}
+    assert cloud.told({"expired", "evicted"}) == {1, 2, 4, 5}
+
+
+BOOKS = Books(sequence_high=3, pending=0, dead=0, delivered_total=2, gone=Counter({"expired": 1}), tombstones_pending=0)
+
+
+@pytest.mark.parametrize(
+    ("doctored", "messages", "problem"),
+    [
+        (BOOKS, (message((1, "a"), (3, "c"), tombstones=(grave(2, 2, "expired"),)),), ""),
+        (
+            replace(BOOKS, problem="no sum"),
+            (message((1, "a"), (3, "c"), tombstones=(grave(2, 2, "expired"),)),),
+            "no sum",
+        ),
+        (BOOKS, (message((1, "a"), (2, "b"), high=2),), "watermark"),
+        (BOOKS, (message((1, "a"), (3, "c")),), "neither there nor told"),
+        (BOOKS, (message((1, "a"), (3, "c"), tombstones=(grave(2, 2, "evicted"),)),), "a reason that no policy"),
+        (
+            replace(BOOKS, gone=Counter(expired=2)),
+            (message((1, "a"), (3, "c"), tombstones=(grave(2, 2, "expired"),)),),
+            "as gone",
+        ),
+        (
+            replace(BOOKS, delivered_total=3),
+            (message((1, "a"), (3, "c"), tombstones=(grave(2, 2, "expired"),)),),
+            "as delivered",
+        ),
+    ],
+)
+def test_books_that_the_cloud_can_not_confirm_are_found(
+    doctored: Books, messages: tuple[ReceivedMessage, ...], problem: str
+) -> None:
+    found = accounts_problem(doctored, consumer(*messages), {"expired"})
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_a_ledger_that_its_rows_do_not_add_up_to_is_found() -> None:
+    ledger = {"sequence_high": 4, "pending": 1, "dead": 0, "delivered_total": 1, "evicted_total": 1}
+    ledger |= {"expired_total": 0, "filtered_total": 1, "summarised_total": 0}
+    assert books_problem(ledger, {"pending": 1}) == ""
+    assert "pending 1, counted are 2" in books_problem(ledger, {"pending": 2})
+    assert "the parts are 5" in books_problem(ledger | {"filtered_total": 2}, {})
+
+
+def test_an_event_in_two_summaries_or_in_none_shows_in_what_they_add_up_to() -> None:
+    def summary(*numbers: int) -> dict[str, Any]:
+        mean = float(f"{sum(numbers) / len(numbers):.9g}")
+        return {"of": "reading", "count": len(numbers), "values": {"n": {"count": len(numbers), "mean": mean}}}
+
+    right = Counted(events=5, numbers=1 + 2 + 4 + 70_001 + 70_003)
+    assert counted([summary(1, 2, 4), summary(70_001, 70_003)]) == right
+    assert counted([summary(1, 2, 4), summary(4, 70_001, 70_003)]) != right
+    assert counted([summary(1, 2, 2), summary(70_001, 70_003)]) != right
+    assert counted([{"of": "classification", "count": 3}]) == Counted(events=3, numbers=0)
+
+
+def test_what_differs_from_the_last_one_sent_of_its_device_is_a_change() -> None:
+    assert changes(["a", "b", "a", "b", "a"], [1, 1, 1, 2, 1]) == [True, True, False, True, False]
+
+
+def test_a_line_of_the_log_that_a_kill_cut_short_is_none_and_the_rest_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.log"
+    log = GatewayLog(file)
+    assert log.count("a") == 0
+    file.write_text('{"event": "a"}\n{"event": "b", "n')
+    assert [line["event"] for line in log.new_lines()] == ["a"]
+    with file.open("a") as lines:
+        lines.write('{"event": "a"}\n{"event": "a"}\n')
+    assert log.count("a") == 2
 
 
 @pytest.mark.parametrize(

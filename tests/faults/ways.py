@@ -12,6 +12,8 @@ from tests.fakes.gateway_process import GatewayProcess
 from tests.faults.ledger import Ledger
 from tests.faults.payloads import Payloads
 
+# The gateway's log, in the folder of a run, over all its lives.
+LOG_NAME = "gateway.log"
 # How soon a device tries again: a firmware would wait longer, and a cycle would cost more.
 RETRY_S = 0.05
 # The gateway may ask for a minute's patience (a full disk); these devices have less.
@@ -26,6 +28,9 @@ class Way(Protocol):
 
     def attach(self, gateway: GatewayProcess) -> None:
         """Take note of a gateway that has just started: it may listen elsewhere now."""
+
+    def detach(self) -> None:
+        """Take note that no gateway runs any more: it was killed or stopped."""
 
     def resume(self) -> None:
         """Let the devices send until :meth:`pause`."""

@@ -90,6 +90,9 @@ class BleCameras:
     def attach(self, gateway: GatewayProcess) -> None:
         """Nothing to do: the gateway comes to the cameras."""
 
+    def detach(self) -> None:
+        """Nothing to do: devices notice by themselves."""
+
     def resume(self) -> None:
         self._loading = True
 

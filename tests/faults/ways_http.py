@@ -38,6 +38,9 @@ class HttpDevices:
         assert parts.port is not None
         self._address = (parts.hostname, parts.port)
 
+    def detach(self) -> None:
+        """Nothing to do: devices notice by themselves."""
+
     def resume(self) -> None:
         self._running.set()
 
@@ -90,9 +93,9 @@ class HttpDevices:
             headers["Content-Type"] = "application/json"
         connection.request("POST", f"/v1/devices/{device_id}/{kind}", body=payload.data, headers=headers)
         answer = connection.getresponse()
-        answer.read()
+        body = answer.read()
         if answer.status == http.client.OK:
-            self._place.ledger.acknowledge(payload.sha256)
+            self._place.ledger.acknowledge(payload.sha256, json.loads(body)["sequence"])
             return True
         if answer.status == http.client.SERVICE_UNAVAILABLE:
             self._ended.wait(min(RETRY_AFTER_MAX_S, float(answer.getheader("Retry-After", "1"))))

@@ -154,6 +154,9 @@ class MqttListenerDevices:
     def attach(self, gateway: GatewayProcess) -> None:
         """Nothing to do: the port is the same in every life."""
 
+    def detach(self) -> None:
+        """Nothing to do: devices notice by themselves."""
+
     def resume(self) -> None:
         self._load.resume()
 
@@ -201,6 +204,9 @@ class MqttBrokerDevices:
 
     def attach(self, gateway: GatewayProcess) -> None:
         """Nothing to do: the gateway comes to the broker."""
+
+    def detach(self) -> None:
+        """Nothing to do: devices notice by themselves."""
 
     def resume(self) -> None:
         self._load.resume()

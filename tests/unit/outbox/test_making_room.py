@@ -8,11 +8,21 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import DiskUnavailable, OutboxFull
-from gateway.messages import Classification, EventDraft, EventState, ModelIdentity, OutboxState, Prediction, Tombstone
+from gateway.messages import (
+    Classification,
+    CommandState,
+    EventDraft,
+    EventState,
+    ModelIdentity,
+    OutboxState,
+    Prediction,
+    Tombstone,
+)
 from gateway.outbox.ballast import BALLAST_NAME
 from gateway.outbox.removal import EVICT_ROWS
 from gateway.outbox.sqlite_outbox import SqliteOutbox
 from gateway.outbox.tombstones import OTHER_LABELS, TOMBSTONE_LABELS_MAX
+from gateway.outbox.writer import FIRST_PRUNE_S
 from gateway.settings import OutboxSettings
 from tests.fakes.outbox import draft
 from tests.fakes.outbox_parts import StillClock, opened
@@ -146,6 +156,18 @@ async def test_what_waited_longer_than_it_may_expires_and_nothing_else(tmp_path:
         assert (await only_tombstone(outbox)).reason == "expired"
         state = await outbox.state()
         assert (state.expired_total, accounted(state)) == (1, 3)
+
+
+async def test_what_outlived_its_time_while_nobody_ran_goes_soon_after_the_start(tmp_path: Path) -> None:
+    clock = StillClock()
+    async with opened(tmp_path, clock=clock) as outbox:
+        await outbox.commit([draft("hour", ttl_s=3600)])
+    clock.advance(timedelta(hours=2))
+    async with opened(tmp_path, clock=clock) as outbox:
+        clock.advance(timedelta(), seconds=FIRST_PRUNE_S)
+        await outbox.commit([draft("next")])
+        await outbox.settle_command("no such command", CommandState.TOLD, "")  # so that the writer has looked
+        assert await pending(outbox) == ["next"]
 
 
 async def test_a_wall_clock_that_jumps_expires_nothing(tmp_path: Path) -> None:
