@@ -21,6 +21,7 @@ NAMES = (
     "camera_pull",
     "flash_wear",
     "slow_card",
+    "peer_kills",
 )
 
 
