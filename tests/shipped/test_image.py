@@ -205,6 +205,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "config" / "__init__.py").unlink()
+    folder.chmod(0o755)  # for the image's user
     return folder
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import subprocess
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -54,8 +55,8 @@ def settings_in_module(file: Path, cwd: Path) -> Settings:
     return load_settings(None, RUNTIME | told, {}, cwd)
 
 
-def test_there_is_a_manifest_for_each_architecture_of_the_lesson() -> None:
-    assert [file.name for file in MANIFESTS] == ["deployment.amd64.json", "deployment.arm32v7.json"]
+def test_there_is_a_manifest_for_each_image() -> None:
+    assert [file.name for file in MANIFESTS] == [f"deployment.{name}.json" for name in ("amd64", "arm32v7", "arm64")]
 
 
 @each_manifest
@@ -166,7 +167,14 @@ def test_edge_hub_keeps_messages_as_long_as_the_outbox_would_and_across_its_own_
 def test_the_manifests_differ_in_the_image_only() -> None:
     texts = [re.sub(rf"gateway:{re.escape(__version__)}-\w+", "gateway", file.read_text()) for file in MANIFESTS]
 
-    assert texts[0] == texts[1]
+    assert len(set(texts)) == 1
+
+
+@each_manifest
+def test_a_manifest_names_the_image_of_its_architecture(file: Path) -> None:
+    architecture = file.name.split(".")[1]
+
+    assert our_module(file)["settings"]["image"].endswith(f"/gateway:{__version__}-{architecture}")
 
 
 def test_every_placeholder_is_explained_in_the_walk_through() -> None:
@@ -175,3 +183,17 @@ def test_every_placeholder_is_explained_in_the_walk_through() -> None:
     walk_through = (ROOT / "docs" / "IOT-EDGE.md").read_text()
     assert placeholders
     assert [name for name in placeholders if name not in walk_through] == []
+
+
+@each_manifest
+def test_the_walk_throughs_line_fills_in_a_manifest(file: Path) -> None:
+    """With a password of the kind that a registry makes: base64, slashes and all."""
+    walk_through = (ROOT / "docs" / "IOT-EDGE.md").read_text()
+    (line,) = re.findall(r"^(sed -e .+) > deployment\.json$", walk_through, re.MULTILINE)
+    line = line.replace("…", "a/b+c==").replace("arm32v7", file.name.split(".")[1])
+    filled = subprocess.run(["sh", "-euc", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(filled)["content"]
+    assert "<" not in filled
+    assert '"password": "a/b+c=="' in filled
+    assert '"address": "myregistry.azurecr.io"' in filled
