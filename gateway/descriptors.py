@@ -2,6 +2,7 @@
 
 import resource
 
+from gateway.holders import HANDSHAKES_MAX
 from gateway.settings import Settings
 
 # Beside connections: the outbox and its readers, the log, listeners, the control socket, the SDK's child, the broker,
@@ -13,7 +14,8 @@ def descriptors_needed(settings: Settings) -> int:
     """Return how many files may be open at once when every face is full."""
     http = settings.http.connections_max if settings.http.enabled else 0
     mqtt = settings.mqtt.connections_max if settings.mqtt.listen else 0
-    return http + mqtt + len(settings.camera_pull.camera) + OTHER_FILES
+    handshakes = HANDSHAKES_MAX * (settings.http.tls + settings.mqtt.uses_tls)
+    return http + mqtt + handshakes + len(settings.camera_pull.camera) + OTHER_FILES
 
 
 def allow_descriptors(needed: int) -> int:

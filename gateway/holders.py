@@ -1,13 +1,20 @@
 """Which address holds how many connections of a listener, so that none can keep all the others out. Pure.
 
-When the cap is reached, a newcomer gets in at the cost of the address that holds most, if that holds at least two
-more than the newcomer's. Of that address goes the connection that gives up most readily, the oldest of those: as a
-rule one that has not said who it is or what it wants, then an idle one, then one that is sending. Limit: devices
-behind one translated address count as one.
+When the cap is reached, a newcomer gets in at the cost of the link (gateway/networks.py) that holds most, if that holds
+at least two more than the newcomer's; among the addresses of one link the same. Of that address goes the connection
+that gives up most readily, the oldest of those: as a rule one that has not said who it is or what it wants, then an
+idle one, then one that is sending. Limit: devices behind one translated address count as one.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from gateway.networks import link_of
+
+# TLS handshakes under way beyond a listener's cap on connections (gateway/tls/door.py). One takes a core a millisecond
+# or two: so many last as long as a device's round trip even while a crowd pushes in.
+HANDSHAKES_MAX = 64
 
 
 class Holding(Protocol):
@@ -20,31 +27,66 @@ class Holding(Protocol):
 HoldingT = TypeVar("HoldingT", bound=Holding)
 
 
+@dataclass(slots=True)
+class _Link(Generic[HoldingT]):
+    """The connections of one link by address, each in the order in which they came."""
+
+    by_address: dict[str, dict[HoldingT, None]] = field(default_factory=dict)
+    count: int = 0
+
+    def held_by(self, address: str) -> dict[HoldingT, None]:
+        return self.by_address.get(address, {})
+
+    def heaviest(self) -> dict[HoldingT, None]:
+        return max(self.by_address.values(), key=len)
+
+
 class Holders(Generic[HoldingT]):
-    """The open connections by address, each in the order in which they came."""
+    """The open connections by link and address."""
 
     def __init__(self) -> None:
-        self._by_address: dict[str, dict[HoldingT, None]] = {}
+        self._links: dict[str, _Link[HoldingT]] = {}
 
     def add(self, address: str, connection: HoldingT) -> None:
         """Note a connection."""
-        self._by_address.setdefault(address, {})[connection] = None
+        link = self._links.setdefault(link_of(address), _Link())
+        held = link.by_address.setdefault(address, {})
+        link.count += connection not in held
+        held[connection] = None
 
     def discard(self, address: str, connection: HoldingT) -> None:
         """Forget a connection, if it is here."""
-        held = self._by_address.get(address, {})
-        held.pop(connection, None)
-        if not held:
-            self._by_address.pop(address, None)
+        name = link_of(address)
+        link = self._links.get(name)
+        if link is None or connection not in link.held_by(address):
+            return
+        del link.by_address[address][connection]
+        link.count -= 1
+        if not link.by_address[address]:
+            del link.by_address[address]
+        if not link.count:
+            del self._links[name]
 
     def one_to_give_up_for(self, address: str) -> HoldingT | None:
         """Return the connection that goes so that ``address``, whose newcomer is noted already, may have one."""
-        if not self._by_address:
+        if not self._links:
             return None
-        heaviest = max(self._by_address.values(), key=len)
-        if len(heaviest) < len(self._by_address.get(address, {})) + 1:
-            return None
-        return _readiest(heaviest)
+        own: _Link[HoldingT] = self._links.get(link_of(address)) or _Link()
+        link = max(self._links.values(), key=_count)
+        if link.count > own.count:
+            return _readiest(link.heaviest())
+        if own.by_address and len(own.heaviest()) > len(own.held_by(address)):
+            return _readiest(own.heaviest())
+        return None
+
+    def oldest_of(self, address: str) -> HoldingT | None:
+        """Return the readiest connection of ``address`` itself, the oldest of those; None if it has none."""
+        link = self._links.get(link_of(address))
+        return None if link is None else _readiest(link.held_by(address))
+
+
+def _count(link: _Link[HoldingT]) -> int:
+    return link.count
 
 
 def _readiest(connections: Iterable[HoldingT]) -> HoldingT | None:

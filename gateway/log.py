@@ -1,17 +1,21 @@
 """Logging: structlog and the standard library's loggers through one chain to one stream.
 
 Human lines on a terminal, JSON lines otherwise. Whatever the caller passes, a line holds no secrets (redacted by
-shape and by field name), no bytes (``<N bytes>``), no control characters, and is bounded in length. Times are UTC.
+shape and by field name), no bytes (``<N bytes>``), no control characters, and is bounded in length. Lines of a kind are
+bounded in number (``log_flood``). Times are UTC.
 """
 
+import contextlib
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from gateway.log_flood import FloodGate
 from gateway.printable import block, one_line
 from gateway.redaction import HIDDEN, is_secret_name, redact
 
@@ -38,7 +42,7 @@ def configure_logging(
     """
     out = sys.stderr if stream is None else stream
     human = log_format == "human" or (log_format == "auto" and out.isatty())
-    handler = logging.StreamHandler(out)
+    handler = BoundedHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_chain(),
@@ -46,10 +50,8 @@ def configure_logging(
         )
     )
     root = logging.getLogger()
-    for old in list(root.handlers):
-        if getattr(old, "is_gateway_log", False):
-            root.removeHandler(old)
-    handler.is_gateway_log = True  # type: ignore[attr-defined]  # marks ours, so that a second call replaces it
+    for old in _bounded_handlers():
+        root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(log_level.upper())
     logging.captureWarnings(capture=True)
@@ -66,6 +68,42 @@ def configure_logging(
         # Loggers are made at import, before this: caching would freeze them as they were.
         cache_logger_on_first_use=False,
     )
+
+
+class BoundedHandler(logging.StreamHandler[TextIO]):
+    """Writes lines, and how many were left out where there were too many of a kind."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._gate = FloodGate()
+        self._reporter = structlog.get_logger(__name__)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write one line, or count it."""
+        if record.name == __name__:
+            return super().handle(record)
+        with self.lock or contextlib.nullcontext():
+            self.tell_left_out()
+            return self._gate.lets_through(record, time.monotonic()) and super().handle(record)
+
+    def tell_left_out(self, *, at_end: bool = False) -> None:
+        """Write what was left out in the minutes that are over."""
+        with self.lock or contextlib.nullcontext():
+            for left in self._gate.take_left_out(time.monotonic(), at_end=at_end):
+                kind = left.kind
+                self._reporter.warning(
+                    "log_lines_left_out", of=kind.event, reason=kind.reason, count=left.count, by=kind.logger
+                )
+
+
+def tell_left_out(*, at_end: bool = False) -> None:
+    """Write which lines were left out in the minutes that are over; to be called now and then, and at the end."""
+    for handler in _bounded_handlers():
+        handler.tell_left_out(at_end=at_end)
+
+
+def _bounded_handlers() -> list[BoundedHandler]:
+    return [one for one in logging.getLogger().handlers if isinstance(one, BoundedHandler)]
 
 
 def _chain() -> list[Processor]:

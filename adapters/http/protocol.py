@@ -144,7 +144,8 @@ class DeviceProtocol(H11Protocol):
 
     def gives_up(self) -> int | None:
         """Return how readily this connection is given up for another address (holders.py)."""
-        return _GIVES_UP.get(self._phase())
+        # Closed by us, and through TLS its client has yet to say that it is: some never do.
+        return 0 if self.transport.is_closing() else _GIVES_UP.get(self._phase())
 
     def give_way(self) -> None:
         """Leave to another address; whoever was sending is told to come again."""

@@ -26,8 +26,6 @@ SHUTDOWN_MARGIN_S = 0.5
 LAST_WORDS_S = 0.3
 # The kernel's queue of connections that wait for accept(); above the cap they are refused with words.
 BACKLOG = 256
-# TLS handshakes under way beyond the cap on connections. One takes a core a millisecond or two.
-HANDSHAKES_MAX = 64
 
 
 class _Server(uvicorn.Server):
@@ -162,10 +160,8 @@ def _tls_door(source: TlsSource, guard: Guard, plain_networks: Sequence[Network]
     return TlsDoor(
         source=source,
         handshake_timeout_s=guard.header_timeout_s,
-        # Those that are through with it are the guard's; with these few more it can tell one that it is too many.
-        connections_max=guard.connections_max + HANDSHAKES_MAX,
+        connections_max=guard.connections_max,
         on_end=note_end,
-        oldest_gives_way=True,
         plain_answer=last_words(400, "this port speaks TLS: write https://"),
         plain_networks=plain_networks,
     )

@@ -18,7 +18,6 @@ from adapters.mqtt.listener_budget import ByteBudget
 from adapters.mqtt.listener_credentials import BookCredentials, Credentials, OpenCredentials, PasswordFile
 from adapters.mqtt.listener_holdings import Holdings
 from adapters.mqtt.listener_link import DeviceLink, LinkParts
-from adapters.mqtt.listener_log import ThrottledWarnings
 from adapters.mqtt.listener_publishes import PublishDesk
 from adapters.mqtt.listener_registry import Registry
 from adapters.mqtt.listener_socket import bind
@@ -76,7 +75,6 @@ class MqttListener:
             credentials=lambda: self._credentials,
             is_revoked=None if gatekeeper is None else gatekeeper.is_revoked,
             on_status=on_status,
-            warnings=ThrottledWarnings(clock=clock),
             meter=meter,
             clock=clock,
         )
@@ -194,6 +192,7 @@ class MqttListener:
             connections_max=settings.connections_max,
             on_end=self._note_end_before_mqtt,
             plain_networks=settings.listen_plain_networks,
+            allowed_networks=settings.allowed_networks,
         )
 
     def _protocol(self) -> asyncio.BaseProtocol:

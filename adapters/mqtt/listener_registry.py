@@ -15,7 +15,6 @@ from adapters.mqtt.codec_packets import Connect, Will
 from adapters.mqtt.codec_reasons import ReasonCode
 from adapters.mqtt.connection_events import ConnectionEnded
 from adapters.mqtt.listener_credentials import Credentials, Identity
-from adapters.mqtt.listener_log import ThrottledWarnings
 from adapters.mqtt.listener_status import ClientStatus, OnStatus, State
 from adapters.mqtt.sessions import Message, Session, SessionKey, Sessions, session_expiry_s
 from adapters.mqtt.sessions_file import SessionsFile
@@ -72,7 +71,6 @@ class Registry:
         credentials: Callable[[], Credentials],
         is_revoked: Callable[[str], bool] | None,
         on_status: OnStatus | None,
-        warnings: ThrottledWarnings,
         meter: Meter,
         clock: Clock,
     ) -> None:
@@ -82,7 +80,6 @@ class Registry:
         self._credentials = credentials
         self._is_revoked = is_revoked
         self._on_status = on_status
-        self._warnings = warnings
         self._meter = meter
         self._clock = clock
         self._restored = False
@@ -177,7 +174,7 @@ class Registry:
         evicted = self.sessions.room.take_evicted()
         if evicted:
             self.count_reply("dropped", evicted)
-            self._warnings.warn("mqtt_reply_dropped", reason="all_queues_full", count=evicted)
+            log.warning("mqtt_reply_dropped", reason="all_queues_full", count=evicted)
         for key in self.sessions.expire(self._clock.monotonic()):
             self.file.forget(key)
 
@@ -194,12 +191,12 @@ class Registry:
         if ended.reason in _QUIET_ENDS:
             log.debug("mqtt_client_gone", reason=ended.reason, **fields)
         else:
-            self._warnings.warn("mqtt_client_dropped", reason=ended.reason, detail=ended.detail, **fields)
+            log.warning("mqtt_client_dropped", reason=ended.reason, detail=ended.detail, **fields)
 
     def _note_dropped(self, session: Session, count: int) -> None:
         if count:
             self.count_reply("dropped", count)
-            self._warnings.warn("mqtt_reply_dropped", reason="queue_full", client_id=session.key.client_id, count=count)
+            log.warning("mqtt_reply_dropped", reason="queue_full", client_id=session.key.client_id, count=count)
 
     def _tell(self, session: Session, state: State, reason: str = "", will: Will | None = None) -> None:
         if will is not None:

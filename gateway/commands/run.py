@@ -46,7 +46,7 @@ def run(
     del unsupervised  # decided in gateway/__main__.py, before anything heavy is imported
     from gateway.confidential import keep_memory_private
     from gateway.heap import give_freed_memory_back
-    from gateway.log import configure_logging
+    from gateway.log import configure_logging, tell_left_out
 
     faulthandler.enable()  # a native crash, or the watchdog's SIGABRT, says on standard error where each thread was
     give_freed_memory_back()  # before any thread starts: arenas are made per thread
@@ -59,7 +59,10 @@ def run(
     for warning in settings.warnings:
         log.warning("settings_warning", where=warning.where, key=warning.key, text=warning.text, cure=warning.cure)
     _allow_connections(settings)
-    asyncio.run(_serve(settings, lan=lan))
+    try:
+        asyncio.run(_serve(settings, lan=lan))
+    finally:
+        tell_left_out(at_end=True)
 
 
 def _allow_connections(settings: Settings) -> None:
@@ -106,11 +109,25 @@ async def _serve(settings: Settings, *, lan: bool) -> None:
         sys.stdout.write(render(await _facts(ready, lan=lan)))
         sys.stdout.flush()
 
-    pings = asyncio.create_task(manager.keep_pinging(), name="service_manager")
+    beside = [
+        asyncio.create_task(manager.keep_pinging(), name="service_manager"),
+        asyncio.create_task(_tell_left_out(), name="log_lines_left_out"),
+    ]
     try:
         await app.run(stop, on_ready=on_ready)
     finally:
-        pings.cancel()
+        for task in beside:
+            task.cancel()
+
+
+async def _tell_left_out() -> None:
+    """Tell of log lines that were left out also when nothing else is logged any more."""
+    from gateway.log import tell_left_out
+    from gateway.log_flood import WINDOW_S
+
+    while True:
+        await asyncio.sleep(WINDOW_S)
+        tell_left_out()
 
 
 async def _facts(app: "App", *, lan: bool) -> BannerFacts:

@@ -10,6 +10,7 @@ from asyncio import sslproto
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from gateway.holders import HANDSHAKES_MAX, Holders
 from gateway.networks import is_in
 from gateway.ports import TlsSource
 from gateway.settings.section import Network
@@ -19,6 +20,10 @@ TLS_READ_BYTES = 32 * 1024
 
 # RFC 8446 section 5.1: the type of the record that begins every connection.
 TLS_HANDSHAKE = 0x16
+
+# After our close: for the last bytes to leave and the client to say that it has closed too. asyncio's 30 s let clients
+# that never say it hold places for as long.
+SHUTDOWN_TIMEOUT_S = 5.0
 
 OnEnd = Callable[[str, str, str], None]
 
@@ -32,11 +37,14 @@ class Link(Protocol):
 
 
 class TlsDoor:
-    """Makes the protocols of one listener, at most ``connections_max`` at a time. ``on_end(reason, detail, peer)``.
+    """Decides which sockets of one listener may begin a handshake, and speaks TLS with them.
 
-    With ``oldest_gives_way`` a newcomer beyond that ends the handshake that has taken longest, if there is one.
-    A client that speaks the protocol without TLS is told ``plain_answer``, unless ``plain_networks`` has its address:
-    then it is served as it is.
+    At most ``connections_max`` that have finished it, which the links themselves see to, and ``HANDSHAKES_MAX`` more in
+    all. A newcomer beyond that ends a handshake that is under way: the oldest of the address that has most of them
+    (gateway/holders.py), or of its own when that is the one; never a connection that has finished its own. So nobody's
+    half-open handshakes keep others out. ``on_end(reason, detail, peer)`` hears of those that end before their link
+    begins. A client that speaks the protocol without TLS is told ``plain_answer``, unless ``plain_networks`` has its
+    address: then it is served as it is. Addresses outside ``allowed_networks``, if it lists some, are cut off.
     """
 
     def __init__(
@@ -46,34 +54,37 @@ class TlsDoor:
         handshake_timeout_s: float,
         connections_max: int,
         on_end: OnEnd,
-        oldest_gives_way: bool = False,
         plain_answer: bytes = b"",
         plain_networks: Sequence[Network] = (),
+        allowed_networks: Sequence[Network] = (),
     ) -> None:
         self.source = source
         self.handshake_timeout_s = handshake_timeout_s
         self.on_end = on_end
         self.plain_answer = plain_answer
         self.plain_networks = plain_networks
-        self.connections: dict[_DeviceTls, None] = {}  # in the order in which they came
+        self._allowed_networks = allowed_networks
+        self.connections: set[_DeviceTls] = set()
+        self.handshakes: Holders[_DeviceTls] = Holders()
         self._connections_max = connections_max
-        self._oldest_gives_way = oldest_gives_way
 
     def protocol(self, link: Link) -> asyncio.BaseProtocol:
         """Return what speaks TLS with a socket that was accepted, and plain bytes with ``link``."""
-        return _DeviceTls(self, link) if self.has_room() else _TurnedAway(self)
+        return _Doorstep(self, link)
 
-    def has_room(self) -> bool:
-        """Tell whether one more may come, after making room if need be."""
-        return len(self.connections) < self._connections_max or self._make_room()
+    def obstacle(self, peer: str) -> str:
+        """Return why ``peer`` may not begin a handshake, after making room for it if need be; empty: it may."""
+        if self._allowed_networks and not is_in(peer, self._allowed_networks):
+            return "address_not_allowed"
+        return "" if self._has_room_for(peer) else "too_many_connections"
 
-    def _make_room(self) -> bool:
-        unfinished = (one for one in self.connections if not one.is_begun)
-        oldest = next(unfinished, None) if self._oldest_gives_way else None
-        if oldest is not None:
-            oldest.abort()
-            self.connections.pop(oldest, None)
-        return oldest is not None
+    def _has_room_for(self, peer: str) -> bool:
+        if len(self.connections) < self._connections_max + HANDSHAKES_MAX:
+            return True
+        leaving = self.handshakes.one_to_give_up_for(peer) or self.handshakes.oldest_of(peer)
+        if leaving is not None:
+            leaving.give_way()
+        return leaving is not None
 
     def abort(self) -> None:
         """Cut every connection, also those whose links have not begun."""
@@ -81,23 +92,34 @@ class TlsDoor:
             connection.abort()
 
 
-class _TurnedAway(asyncio.Protocol):
-    """One connection too many."""
+class _Doorstep(asyncio.Protocol):
+    """A socket whose address is not known yet: asyncio makes the protocols of a burst before it connects the first.
 
-    def __init__(self, door: TlsDoor) -> None:
+    What is turned away here has cost no buffers and no OpenSSL state.
+    """
+
+    def __init__(self, door: TlsDoor, link: Link) -> None:
         self._door = door
+        self._link = link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._door.on_end("too_many_connections", "", _peer(transport))
-        transport.abort()
+        peer = _peer(transport)
+        obstacle = self._door.obstacle(peer)
+        if obstacle:
+            self._door.on_end(obstacle, "", peer)
+            transport.abort()
+            return
+        inside = _DeviceTls(self._door, self._link, peer)
+        transport.set_protocol(inside)
+        inside.connection_made(transport)
 
 
 class _DeviceTls(sslproto.SSLProtocol):
     # Read by SSLProtocol; tests/integration/test_mqtt_listener_tls.py notices when it is not any more.
     max_size = TLS_READ_BYTES
 
-    def __init__(self, door: TlsDoor, link: Link) -> None:
+    def __init__(self, door: TlsDoor, link: Link, peer: str) -> None:
         super().__init__(
             asyncio.get_running_loop(),
             cast("asyncio.Protocol", link),
@@ -105,30 +127,44 @@ class _DeviceTls(sslproto.SSLProtocol):
             None,  # type: ignore[arg-type]  # nobody waits for the handshake
             server_side=True,
             ssl_handshake_timeout=door.handshake_timeout_s,  # type: ignore[arg-type]  # seconds, not only whole ones
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )
         self._door = door
         self._link = link
+        self._peer = peer
         self._socket: asyncio.Transport | None = None
         self._heard = False
 
-    @property
-    def is_begun(self) -> bool:
-        """Whether the handshake is finished."""
-        return self._link.is_begun
+    def gives_up(self) -> int | None:
+        """Return that one unfinished handshake is as good as another (gateway/holders.py)."""
+        return 0
+
+    def give_way(self) -> None:
+        """Leave to another; whoever was in the middle of a handshake may come again."""
+        plain, self._socket = self._socket, None
+        assert plain is not None, "it holds a place"
+        self._leave()
+        super().connection_lost(None)
+        # Lets go of its buffers and of OpenSSL's state now: a burst can put out hundreds in one turn of the loop.
+        plain.set_protocol(asyncio.Protocol())
+        plain.abort()
+        detail = "its address had most unfinished TLS handshakes, and all their places were taken"
+        self._door.on_end("gave_way", detail, self._peer)
+
+    def _leave(self) -> None:
+        self._door.connections.discard(self)
+        self._door.handshakes.discard(self._peer, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        if not self._door.has_room():  # asyncio makes the protocols of a burst before it connects the first
-            self._door.on_end("too_many_connections", "", _peer(transport))
-            transport.abort()
-            return
         self._socket = transport
-        self._door.connections[self] = None
+        self._door.connections.add(self)
+        self._door.handshakes.add(self._peer, self)
         super().connection_made(transport)
 
     def buffer_updated(self, nbytes: int) -> None:
         if not self._heard and nbytes and self._socket is not None and self.get_buffer(1)[0] != TLS_HANDSHAKE:
-            if is_in(_peer(self._socket), self._door.plain_networks):
+            if is_in(self._peer, self._door.plain_networks):
                 self._step_aside(self._socket, bytes(self.get_buffer(1)[:nbytes]))
                 return
             if self._door.plain_answer:
@@ -136,11 +172,14 @@ class _DeviceTls(sslproto.SSLProtocol):
                 self._socket.close()
                 return
         self._heard = True
+        begun_before = self._link.is_begun
         super().buffer_updated(nbytes)
+        if self._link.is_begun and not begun_before:
+            self._door.handshakes.discard(self._peer, self)
 
     def _step_aside(self, plain: asyncio.Transport, data: bytes) -> None:
         """Leave the socket to the link itself, with what has come so far."""
-        self._door.connections.pop(self, None)
+        self._leave()
         self._socket = None
         super().connection_lost(None)  # ends its handshake and its deadline; the socket stays
         link = cast("asyncio.Protocol | asyncio.BufferedProtocol", self._link)
@@ -159,10 +198,10 @@ class _DeviceTls(sslproto.SSLProtocol):
             data = data[taken:]
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.connections.pop(self, None)
+        self._leave()
         if not self._link.is_begun and self._socket is not None:
             detail = "closed before it was finished" if exc is None else str(exc)
-            self._door.on_end("tls_handshake_failed", detail, _peer(self._socket))
+            self._door.on_end("tls_handshake_failed", detail, self._peer)
         super().connection_lost(exc)
 
     def abort(self) -> None:

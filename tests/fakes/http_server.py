@@ -49,9 +49,9 @@ class Serving:
     def url(self) -> str:
         return self.adapter.describe()
 
-    def connect(self, timeout_s: float = 10) -> socket.socket:
-        """Return a raw connection; it is closed with the server."""
-        connection = socket.create_connection(("127.0.0.1", self.adapter.port), timeout_s)
+    def connect(self, timeout_s: float = 10, *, local: str = "127.0.0.1") -> socket.socket:
+        """Return a raw connection from the address ``local``; it is closed with the server."""
+        connection = socket.create_connection(("127.0.0.1", self.adapter.port), timeout_s, source_address=(local, 0))
         self.sockets.append(connection)
         return connection
 

@@ -1,4 +1,4 @@
-"""Many HTTP connections that hold on to a listener: a process of its own, for its own open files. Loopback only.
+"""Many connections that hold on to a listener: a process of its own, for its own open files. Loopback only.
 
 Usage: ``python -m tests.fakes.slow_crowd PORT COUNT KIND [KIND ...]``, kinds in turn. It opens COUNT connections, says
 "there", and from then on sends each a byte now and then and opens again what was closed, until standard input ends or
@@ -14,12 +14,14 @@ import struct
 import sys
 import time
 
-LIFETIME_S = 110.0
+LIFETIME_S = 290.0
 # Below the listener's backlog: a connection that does not fit into it would wait a second for its next try.
 BATCH = 100
 BYTE_EVERY_S = 2.0
 # Between batches, so that the listener comes to accept.
 PAUSE_S = 0.01
+# Once all were there: what is closed comes back some hundred times a second, and the cores are not the crowd's alone.
+PAUSE_AFTERWARDS_S = 0.25
 # Ends with a reset, so that no port stays in TIME_WAIT.
 NO_LINGER = struct.pack("ii", 1, 0)
 POST = b"POST /v1/devices/slow/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
@@ -27,6 +29,8 @@ BEGINNINGS = {
     "silent": b"",
     "header": b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ",
     "body": POST + b"Content-Length: 8000000\r\n\r\n\xff\xd8\xff",
+    # A TLS record that announces 512 bytes of ClientHello, and one of its bytes.
+    "tls": b"\x16\x03\x01\x02\x00\x01",
     "chunked": POST + b"Transfer-Encoding: chunked\r\n\r\n6000\r\n" + bytes(16384),
 }
 
@@ -104,7 +108,7 @@ def main(port: int, count: int, kinds: list[str]) -> None:
     while time.monotonic() < give_up_at and not stdin.poll(0):
         crowd.fill()
         crowd.move()
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_AFTERWARDS_S if told else PAUSE_S)
         if not told and crowd.opened >= count:
             told = True
             say("there")

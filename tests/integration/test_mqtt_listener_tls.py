@@ -35,10 +35,12 @@ def files(authority: CertificateAuthority) -> dict[str, Any]:
     return {"listen_certificate_file": issued.certificate, "listen_key_file": issued.key}
 
 
-async def connect(port: int, authority: CertificateAuthority, client_id: str) -> RawDevice:
+async def connect(port: int, ca_file: Path, client_id: str, local: str = "127.0.0.1") -> RawDevice:
     """Return a device that speaks TLS and was let in."""
-    context = ssl.create_default_context(cafile=authority.ca_file)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    context = ssl.create_default_context(cafile=ca_file)
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname="localhost", local_addr=(local, 0)
+    )
     device = RawDevice(reader, writer, V3_1_1)
     device.send_bytes(encode(Connect(version=4, client_id=client_id, clean_start=True, keep_alive_s=0), V3_1_1))
     assert await device.receive() == Connack(code=0)
@@ -63,32 +65,55 @@ async def test_an_idle_tls_connection_costs_little(
     environment = {f"GATEWAY_MQTT__{key.upper()}": str(path) for key, path in files.items()}
     with GatewayProcess(tmp_path / "data", environment=environment) as gateway:
         port = int(gateway.mqtt.rpartition(":")[2])
-        devices = [await connect(port, authority, f"first-{n}") for n in range(5)]
+        devices = [await connect(port, authority.ca_file, f"first-{n}") for n in range(5)]
         before = resident_kib(gateway.worker_pid)
-        devices += [await connect(port, authority, f"tls-{n}") for n in range(CONNECTIONS)]
+        devices += [await connect(port, authority.ca_file, f"tls-{n}") for n in range(CONNECTIONS)]
         each = (resident_kib(gateway.worker_pid) - before) / CONNECTIONS
         for device in devices:
             device.abort()
     assert each < KIB_EACH_MAX, f"{each:.1f} KiB for each connection"
 
 
-async def test_sockets_without_a_handshake_count_and_end_at_the_deadline(
+async def test_sockets_without_a_handshake_end_at_the_deadline(
     authority: CertificateAuthority, files: dict[str, Any]
 ) -> None:
     async with listening(connections_max=3, connect_timeout_s=0.4, **files) as under:
         silent = [await RawDevice.dial(under.port) for _ in range(3)]
         await until(lambda: len(under.listener._tls.connections) == 3)  # type: ignore[union-attr]
-        async with await RawDevice.dial(under.port) as outside:
-            assert await outside.receive_until_closed() == []
-        assert under.disconnects("too_many_connections") == 1
         for device in silent:
             assert await device.receive_until_closed() == []
             device.abort()
         assert under.disconnects("tls_handshake_failed") == 3
-        served = await connect(under.port, authority, "cam-1")
+        served = await connect(under.port, authority.ca_file, "cam-1")
         served.publish(b"{}", packet_id=7)
         assert await served.receive() == Puback(packet_id=7)
         served.abort()
+
+
+async def test_handshakes_that_one_address_never_ends_keep_nobody_out(
+    authority: CertificateAuthority, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tls.door.HANDSHAKES_MAX", 3)
+    async with listening(connections_max=2, connect_timeout_s=60, **files) as under:
+        served = await connect(under.port, authority.ca_file, "cam-1")
+        crowd = [await RawDevice.dial(under.port) for _ in range(12)]
+        # Of the crowd's own, the oldest make room for the youngest: no more than there is room for is ever held.
+        await until(lambda: under.disconnects("gave_way") == 12 - (2 + 3 - 1))
+        other = await connect(under.port, authority.ca_file, "cam-2", local="127.0.0.2")
+        for device in (served, other):  # who was in stays in, who comes gets in
+            device.publish(b"{}", packet_id=7)
+            assert await device.receive() == Puback(packet_id=7)
+        assert len(under.listener._tls.connections) <= 2 + 3  # type: ignore[union-attr]
+        assert under.disconnects("too_many_connections") == 0
+        for device in (served, other, *crowd):
+            device.abort()
+
+
+async def test_a_handshake_of_an_address_that_is_not_allowed_is_not_begun(files: dict[str, Any]) -> None:
+    async with listening(allowed_networks=("10.0.0.0/8",), connect_timeout_s=60, **files) as under:
+        async with await RawDevice.dial(under.port) as device:
+            assert await device.receive_until_closed() == []
+        assert under.disconnects("address_not_allowed") == 1
 
 
 async def test_plain_mqtt_at_a_tls_port_is_counted_and_logged_with_its_reason(files: dict[str, Any]) -> None:
@@ -106,10 +131,10 @@ async def test_changed_certificate_is_shown_to_newcomers_and_open_connections_st
     authority: CertificateAuthority, files: dict[str, Any]
 ) -> None:
     async with listening(**files) as under:
-        early = await connect(under.port, authority, "cam-1")
+        early = await connect(under.port, authority.ca_file, "cam-1")
         authority.issue("server", common_name="localhost", for_server=True)
         await asyncio.sleep(LOOK_EVERY_S)
-        late = await connect(under.port, authority, "cam-2")
+        late = await connect(under.port, authority.ca_file, "cam-2")
         assert late.certificate != early.certificate
         for device in (early, late):
             device.publish(b"{}", packet_id=7)
@@ -130,7 +155,7 @@ async def test_device_that_knows_no_tls_is_served_where_its_address_is_listed(
 ) -> None:
     async with listening(**files, listen_plain_networks=("127.0.0.1/32",), connect_timeout_s=0.5) as under:
         plain = await RawDevice.connect(under.port, client_id="old-1")
-        secured = await connect(under.port, authority, "new-1")
+        secured = await connect(under.port, authority.ca_file, "new-1")
         await asyncio.sleep(0.7)  # no handshake's deadline ends it
         # Larger than the buffer of the handshake.
         for device, payload in ((plain, b'{"a": "' + b"x" * 60_000 + b'"}'), (secured, b"{}")):

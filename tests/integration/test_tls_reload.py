@@ -50,12 +50,14 @@ def server_tls(
 
 
 @contextmanager
-def connected(serving: Serving, shown: CertificateFiles | None = None) -> Iterator[ssl.SSLSocket]:
+def connected(
+    serving: Serving, shown: CertificateFiles | None = None, *, local: str = "127.0.0.1"
+) -> Iterator[ssl.SSLSocket]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if shown is not None:
         context.load_cert_chain(shown.certificate, shown.key)
-    with context.wrap_socket(serving.connect()) as connection:
+    with context.wrap_socket(serving.connect(local=local)) as connection:
         yield connection
 
 
@@ -168,7 +170,7 @@ def test_certificate_of_a_device_that_has_run_out_is_good_unless_dates_are_check
 def test_last_words_arrive_through_tls_and_handshakes_that_never_end_leave_room(
     authority: CertificateAuthority, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.http.server.HANDSHAKES_MAX", 2)
+    monkeypatch.setattr("gateway.tls.door.HANDSHAKES_MAX", 2)
     files = authority.issue("server", common_name="localhost", for_server=True)
     few = HttpSettings(connections_max=2)
     with serving_http(settings=few, tls=server_tls(OwnCertificate(files.certificate, files.key), clock)) as serving:
@@ -178,6 +180,21 @@ def test_last_words_arrive_through_tls_and_handshakes_that_never_end_leave_room(
             connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert read_answer(connection)[0] == 400
         assert len(silent) == 6
+
+
+def test_connections_that_never_end_their_tls_keep_nobody_out(
+    authority: CertificateAuthority, clock: ManualClock
+) -> None:
+    files = authority.issue("server", common_name="localhost", for_server=True)
+    few = HttpSettings(connections_max=2)
+    tls = server_tls(OwnCertificate(files.certificate, files.key), clock)
+    with serving_http(settings=few, tls=tls) as serving, connected(serving) as one, connected(serving) as another:
+        for connection in (one, another):
+            connection.sendall(GET.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+            assert read_answer(connection)[0] == 200
+        # We have closed; they read no more and never answer with a close of their own, and hold both places.
+        with connected(serving, local="127.0.0.2") as other:
+            assert status_over(other) == 200
 
 
 def test_device_that_knows_no_tls_is_served_where_its_address_is_listed(

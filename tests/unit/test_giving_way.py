@@ -31,6 +31,15 @@ def test_a_sources_only_place_is_never_taken() -> None:
     assert not site.gone
 
 
+def test_addresses_of_one_ipv6_link_give_way_together_to_another_link() -> None:
+    site = Site()
+    for number in range(3):
+        site.add(number, f"2001:db8::{number:x}")
+    assert not site.places.make_room_for("2001:db8::ffff", 1000)  # on one link nobody's only place is taken
+    assert site.places.make_room_for("192.0.2.1", 1000)
+    assert site.gone == [0]
+
+
 def test_room_is_made_until_both_hold_the_same_and_no_further() -> None:
     site = Site()
     for number in range(6):

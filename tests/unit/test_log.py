@@ -12,7 +12,8 @@ from typing import Any, Literal
 import pytest
 import structlog
 
-from gateway.log import configure_logging
+from gateway.log import configure_logging, tell_left_out
+from gateway.log_flood import BURST_LINES
 from gateway.messages import Image, Kind
 
 LOG = structlog.get_logger("gateway.intake")  # made before logging is configured, as modules do
@@ -68,6 +69,23 @@ def test_lines_are_json_when_nobody_watches() -> None:
     }
     assert written_at.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - written_at) < timedelta(minutes=5)
+
+
+def test_lines_of_a_kind_are_few_and_their_number_is_told() -> None:
+    stream = configured("json")
+
+    for number in range(BURST_LINES + 20):
+        LOG.info("submission_refused", reason="malformed", device_id=f"cam-{number}")
+        logging.getLogger("foreign").warning("odd packet %d", number)
+    tell_left_out(at_end=True)
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    counted = [line for line in lines if line["event"] == "log_lines_left_out"]
+    assert len(lines) == 2 * BURST_LINES + 2
+    assert [(line["of"], line["reason"], line["count"], line["level"]) for line in counted] == [
+        ("submission_refused", "malformed", 20, "warning"),
+        ("odd packet %d", "", 20, "warning"),
+    ]
 
 
 def test_lines_are_for_people_on_a_terminal() -> None:

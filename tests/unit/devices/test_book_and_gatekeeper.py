@@ -234,6 +234,17 @@ def test_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(one) == 3
 
 
+def test_a_guesser_who_takes_another_ipv6_address_each_time_waits_too() -> None:
+    one = Throttle()
+    for n in range(throttle.LINK_FREE_FAILURES):
+        assert one.wait_s(f"2001:db8::{n:x}", 0.0) == 0
+        one.failed(f"2001:db8::{n:x}", 0.0)
+    assert one.wait_s("2001:db8::ffff", 0.0) == throttle.WAIT_FIRST_S
+    assert one.wait_s("2001:db8:0:1::1", 0.0) == 0
+    one.forgiven("2001:db8::ffff")
+    assert one.wait_s("2001:db8::ffff", 0.0) == 0
+
+
 def test_the_books_format_is_the_documented_one(site: Site) -> None:
     document = json.loads((site.data_dir / FILE_NAME).read_text())
     assert document["version"] == 1

@@ -1,4 +1,4 @@
-"""Small parts of the listener: throttled warnings, the file of sessions, logins, addresses."""
+"""Small parts of the listener: the file of sessions, logins, addresses."""
 
 from pathlib import Path
 
@@ -8,30 +8,15 @@ from structlog.testing import capture_logs
 from adapters.mqtt import sessions_file
 from adapters.mqtt.listener_credentials import Identity, OpenCredentials
 from adapters.mqtt.listener_holdings import Holdings
-from adapters.mqtt.listener_log import EACH_MAX, WINDOW_S, ThrottledWarnings
 from adapters.mqtt.listener_socket import bind
 from adapters.mqtt.sessions import SessionKey, SessionRecord
 from adapters.mqtt.sessions_file import SessionsFile
 from gateway.errors import AdapterUnavailable
-from tests.fakes.intake import ManualClock
 
 
 def record(client_id: str, life: str = "1") -> SessionRecord:
     key = SessionKey(client_id=client_id, device_id=None)
     return SessionRecord(key=key, life=life, expiry_s=60, subscriptions=(("devices/a/results", 1),))
-
-
-def test_warnings_of_a_reason_are_few_a_minute_and_those_left_out_are_counted() -> None:
-    clock = ManualClock()
-    warnings = ThrottledWarnings(clock=clock)
-    with capture_logs() as logs:
-        for _ in range(EACH_MAX + 5):
-            warnings.warn("dropped", reason="malformed")
-        warnings.warn("dropped", reason="other")
-        clock.advance(WINDOW_S)
-        warnings.warn("dropped", reason="malformed")
-    assert len(logs) == EACH_MAX + 2
-    assert logs[-1]["left_out"] == 5
 
 
 async def test_open_credentials_let_in_and_prove_nothing() -> None:
