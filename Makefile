@@ -16,7 +16,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check bundle test-bundle clean venv test-deps system-deps sim-hub
+.PHONY: help run demo hub test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check bundle test-bundle clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

@@ -27,7 +27,7 @@ from gateway.cloud.provisioning import AssignmentFile
 from gateway.command_desk import CommandDesk
 from gateway.control import ControlServer, Handler
 from gateway.crash_journal import MappedCrashJournal
-from gateway.device_board import DeviceBoard, KnownDevice
+from gateway.device_board import DeviceBoard
 from gateway.device_commands import command_body, parse_device_command
 from gateway.devices.gatekeeper import Gatekeeper
 from gateway.errors import OperatorError, Unavailable
@@ -75,6 +75,7 @@ class App:
     clock_watch: ClockWatch
     link: CloudLink | None = None
     forwarder: Forwarder | None = None
+    allowance: Allowance | None = None
 
     def __init__(self, settings: Settings, *, environment: Mapping[str, str]) -> None:
         self.settings = settings
@@ -216,6 +217,7 @@ class App:
             on_command=self.commands.take,
             assignments=AssignmentFile(settings.gateway.data_dir),
         )
+        self.allowance = self._allowance()
         forwarder = self.forwarder = Forwarder(
             queue=self.outbox,
             signal=self.outbox,
@@ -225,7 +227,7 @@ class App:
             clock=self.clock_watch,
             meter=self.metrics,
             rng=self._rng,
-            allowance=self._allowance(),
+            allowance=self.allowance,
         )
         supervised = keep_running("forwarder", forwarder.run, clock=self.clock, rng=self._rng)
         return [tasks.create_task(supervised, name="forwarder")]
@@ -352,7 +354,7 @@ class App:
             return {"requeued": count}
 
         async def devices(_: Mapping[str, Any]) -> Mapping[str, Any]:
-            return {"devices": [_device_row(known) for known in self.board.devices()]}
+            return {"devices": [known.document() for known in self.board.devices()]}
 
         async def command(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             command_id = str(uuid6.uuid7())
@@ -397,7 +399,11 @@ class App:
     def _outbox_status(self) -> Mapping[str, Any]:
         """Return whether the file is sound, as far as it was read, and what became of those that were not."""
         check = asdict(self.outbox.checker.state) | {"sound_at": _iso(self.outbox.checker.state.sound_at)}
-        return {"check": check, "set_aside": [asdict(salvage) for salvage in self.outbox.set_aside]}
+        return {
+            "check": check,
+            "set_aside": [asdict(salvage) for salvage in self.outbox.set_aside],
+            "ballast_is_out": self.outbox.ballast_is_out,
+        }
 
     def faces(self) -> list[tuple[str, str]]:
         """Return the name of each adapter and where it serves; an empty text while it does not."""
@@ -417,7 +423,7 @@ class App:
 
     def uplink(self) -> Mapping[str, Any]:
         """Return the state of the cloud link."""
-        if self.forwarder is None:
+        if self.forwarder is None or self.allowance is None:
             return {"state": "not configured", "reason": "buffering", "since": None, "last_acknowledged_at": None}
         status = self.forwarder.status
         return {
@@ -425,18 +431,8 @@ class App:
             "reason": status.reason,
             "since": _iso(status.since),
             "last_acknowledged_at": _iso(status.last_acknowledged_at),
+            "allowance": self.allowance.state().document(),
         }
-
-
-def _device_row(known: KnownDevice) -> Mapping[str, Any]:
-    status = known.status
-    return {
-        "device_id": status.device_id,
-        "transport": status.transport,
-        "state": status.state,
-        "since": known.since.isoformat(),
-        "detail": status.detail,
-    }
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

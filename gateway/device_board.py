@@ -6,7 +6,7 @@ ago go first; ``CHANGES_MAX`` changes wait for the intake, and of a device only 
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,6 +32,17 @@ class KnownDevice:
 
     status: DeviceStatus
     since: datetime
+
+    def document(self) -> Mapping[str, str]:
+        """Return it as a JSON object for people and machines."""
+        status = self.status
+        return {
+            "device_id": status.device_id,
+            "transport": status.transport,
+            "state": status.state,
+            "since": self.since.isoformat(),
+            "detail": status.detail,
+        }
 
 
 class DeviceBoard:

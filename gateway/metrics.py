@@ -54,16 +54,20 @@ DECLARATIONS: dict[str, Declaration] = {
     ),
     "gateway_outbox_commit_seconds": Declaration("histogram", "One group commit, fsync included"),
     "gateway_outbox_commit_group_size": Declaration("histogram", "Requests in one group commit", buckets=_GROUP),
-    "gateway_outbox_events": Declaration("gauge", "Events in the outbox by state", ("state",)),
+    "gateway_outbox_events": Declaration(
+        "gauge", "Events in the outbox by state: pending, delivered, dead, held_back", ("state",)
+    ),
+    "gateway_outbox_rows_max": Declaration("gauge", "outbox.rows_max: the cap on the sum of gateway_outbox_events"),
     "gateway_outbox_epoch_events": Declaration(
         "gauge",
         "Events accepted since the epoch began, by what became of them; with the pending and the dead they add up to "
-        "gateway_outbox_sequence_high",
+        "gateway_outbox_sequence_high and taken_over (events of a damaged file that this one began with)",
         ("outcome",),
     ),
     "gateway_outbox_tombstones": Declaration("gauge", "Tombstones that the cloud has not acknowledged yet"),
     "gateway_outbox_ballast_out": Declaration("gauge", "1 while the disk is full and the ballast was let go"),
     "gateway_outbox_bytes": Declaration("gauge", "Bytes used by the outbox file"),
+    "gateway_outbox_bytes_max": Declaration("gauge", "outbox.bytes_max: the cap on gateway_outbox_bytes"),
     "gateway_outbox_sequence_high": Declaration("gauge", "The highest sequence given in this epoch"),
     "gateway_outbox_checks_total": Declaration(
         "counter", "Rounds of the check of the whole file by outcome: sound, damaged", ("outcome",)
@@ -105,6 +109,9 @@ DECLARATIONS: dict[str, Declaration] = {
     ),
     "gateway_cloud_child_restarts_total": Declaration("counter", "Replaced SDK processes, by reason", ("reason",)),
     "gateway_cloud_backoff_seconds": Declaration("gauge", "How long the forwarder waits before its next session"),
+    "gateway_cloud_resting": Declaration(
+        "gauge", "1 while the uplink rests, by why: quiet_hours, daily_budget_spent", ("reason",)
+    ),
     "gateway_cloud_bytes_left_today": Declaration("gauge", "Bytes of cloud.bytes_per_day_max that are left"),
     "gateway_mqtt_chunked_pictures_total": Declaration(
         "counter",

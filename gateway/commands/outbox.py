@@ -3,9 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -15,9 +13,7 @@ from gateway.commands import bundles
 from gateway.commands.options import ConfigOption, JsonOption, SetOption, load
 from gateway.commands.tables import table
 from gateway.errors import OperatorError
-from gateway.messages import Classification, Event, EventState, OutboxState, Summary
-from gateway.outbox.salvage import SalvageState
-from gateway.outbox.wear import FlashWear
+from gateway.messages import Classification, Event, EventState, Summary
 
 app = typer.Typer(help="The outbox: what was committed, delivered, set aside, refused.", no_args_is_help=True)
 
@@ -31,27 +27,14 @@ LIST_DEFAULT = 20
 
 @app.command()
 def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonOption = False) -> None:
-    """Print counts, the uplink's state and what is waiting."""
-    from gateway.control import ask_running_gateway
-    from gateway.outbox.inspection import (
-        read_flash_wear,
-        read_pending_by_priority,
-        read_policy_counts,
-        read_salvages,
-        read_state,
-    )
+    """Print what became of every event, what waits, what each policy does, and how file, uplink and clock stand."""
+    from gateway.commands.outbox_stats import gathered_facts
 
-    data_dir = load(config, sets).gateway.data_dir
-    state = read_state(data_dir)
-    running = ask_running_gateway(data_dir, "status")
-    facts = _facts(state)
-    facts |= _waiting(read_pending_by_priority(data_dir)) | _policies(read_policy_counts(data_dir))
-    facts |= _flash(running, read_flash_wear(data_dir)) | _clock(running) | _uplink(running)
-    facts |= _soundness(running, read_salvages(data_dir))
+    facts = gathered_facts(load(config, sets))
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    table(("", ""), [(key.replace("_", " "), "" if value is None else str(value)) for key, value in facts.items()])
+    table(("", ""), [(key.replace("_", " "), _told(value)) for key, value in facts.items()])
 
 
 @app.command("list")
@@ -67,6 +50,7 @@ def list_(
 ) -> None:
     """List events, newest first."""
     from gateway.outbox import inspection
+    from gateway.outbox.event_text import event_json
 
     data_dir = load(config, sets).gateway.data_dir
     if refusals:
@@ -79,7 +63,7 @@ def list_(
     events = list(inspection.list_events(data_dir, state=state, device_id=device, limit=limit))
     if as_json:
         for event in events:
-            typer.echo(inspection.event_json(event))
+            typer.echo(event_json(event))
         return
     epoch = inspection.read_state(data_dir).epoch.epoch
     table(
@@ -104,7 +88,8 @@ def show(
     sets: SetOption = None,
 ) -> None:
     """Print one event whole, as JSON."""
-    from gateway.outbox.inspection import event_json, show_event
+    from gateway.outbox.event_text import event_json
+    from gateway.outbox.inspection import show_event
 
     typer.echo(json.dumps(json.loads(event_json(show_event(load(config, sets).gateway.data_dir, which))), indent=2))
 
@@ -182,75 +167,10 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
         yield file
 
 
-def _facts(state: OutboxState) -> dict[str, Any]:
-    oldest = state.oldest_pending_received_at
-    return {
-        "epoch": state.epoch.epoch,
-        "sequence_high": state.sequence_high,
-        "pending": state.pending,
-        "delivered": state.delivered_total,
-        "dead": state.dead,
-        "evicted": state.evicted_total,
-        "expired": state.expired_total,
-        "filtered": state.filtered_total,
-        "summarised": state.summarised_total,
-        "in_file_delivered": state.delivered,
-        "in_file_held_back": state.held_back,
-        "refusals": state.refusals,
-        "tombstones_pending": state.tombstones_pending,
-        "bytes_used": state.bytes_used,
-        "oldest_pending_received_at": None if oldest is None else oldest.isoformat(timespec="seconds"),
-    }
-
-
-def _waiting(since: Mapping[int, datetime]) -> dict[str, Any]:
-    """Return since when each priority waits, the most urgent first."""
-    told = [f"{priority}: since {moment.isoformat(timespec='seconds')}" for priority, moment in since.items()]
-    return {"waiting_by_priority": ", ".join(told) or None}
-
-
-def _policies(counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return what policies have held back since the file was made, and summaries made and being counted."""
-    return {
-        "held_back_by_min_probability": counts.get("min_probability", 0),
-        "held_back_by_on_change": counts.get("on_change", 0),
-        "held_back_by_summary": counts.get("summary", 0),
-        "summaries_made": counts.get("summaries", 0),
-        "summary_windows_open": counts["windows"],
-    }
-
-
-def _flash(running: Any, saved: FlashWear) -> dict[str, Any]:
-    """Return what was written to the disk: from the gateway that runs, else what it saved last."""
-    return asdict(saved) if running is None else dict(running["flash"])
-
-
-def _soundness(running: Any, salvages: Sequence[SalvageState]) -> dict[str, Any]:
-    """Return how far the file was read through, and what became of those that were damaged."""
-    facts = {}
-    if running is not None:
-        check = running["outbox"]["check"]
-        now = f"reading {check['table']}, {check['rows']} rows so far; " if check["table"] else ""
-        facts["checked"] = now + (f"sound at {check['sound_at']}" if check["sound_at"] else "not through yet")
-    for salvage in salvages:
-        facts[f"set aside {salvage.file}"] = (
-            f"{salvage.why}; {salvage.stage}: {salvage.rows} events and ids taken over, "
-            f"{salvage.damaged} sequences are gone"
-        )
-    return facts
-
-
-def _clock(running: Any) -> dict[str, Any]:
-    if running is None:
-        return {}
-    clock = running["clock"]
-    return {"clock": f"trusted ({clock['source']})" if clock["trusted"] else "not trusted: events are marked unsynced"}
-
-
-def _uplink(running: Any) -> dict[str, Any]:
-    if running is None:
-        return {"gateway": "not running"}
-    return {"gateway": "running"} | {f"uplink_{key}": value for key, value in running["uplink"].items()}
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 def _result(event: Event) -> str:

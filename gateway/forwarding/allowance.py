@@ -5,9 +5,9 @@ powered time. Nothing set: always allowed, at no cost.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from gateway.forwarding.daily_budget import DAY_S, Spending
@@ -20,6 +20,8 @@ from gateway.settings.hours import Span, parse_span, quiet_for
 CHUNKS_A_DAY = 100
 # A clock that is set, or a new day: noticed this soon.
 LOOK_EVERY_S = 60.0
+QUIET_HOURS = "quiet_hours"
+BUDGET_SPENT = "daily_budget_spent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,25 @@ class Rest:
 
     reason: str
     for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowanceState:
+    """How much of it is used, for people. ``day``: of the count; None while no clock says which day it is.
+
+    ``quiet_hours_hold``: whether the clock is trusted, without which there are none.
+    """
+
+    bytes_spent: int
+    bytes_per_day_max: int
+    day: date | None
+    quiet_hours: tuple[str, ...]
+    quiet_hours_hold: bool
+    messages_per_s_max: float
+
+    def document(self) -> Mapping[str, object]:
+        """Return it as a JSON object."""
+        return asdict(self) | {"day": None if self.day is None else self.day.isoformat()}
 
 
 class Allowance:
@@ -44,6 +65,7 @@ class Allowance:
         meter: Meter,
     ) -> None:
         self._budget_bytes = settings.bytes_per_day_max
+        self._settings = settings
         self._spans: Sequence[Span] = tuple(parse_span(text) for text in settings.quiet_hours)
         self._zone = ZoneInfo(settings.timezone) if settings.timezone else None
         self._file = file
@@ -60,15 +82,35 @@ class Allowance:
             known = await asyncio.to_thread(self._file.load)
             self._spending = known or self._spending
             self._set_aside_bytes = self._spending.byte_count
+            self._show_left(self._current(self._local_now()))
+
+    def state(self) -> AllowanceState:
+        """Return how things stand now."""
+        local = self._local_now()
+        spending = self._current(local)
+        return AllowanceState(
+            bytes_spent=spending.byte_count,
+            bytes_per_day_max=self._budget_bytes,
+            day=spending.day,
+            quiet_hours=self._settings.quiet_hours,
+            quiet_hours_hold=local is not None,
+            messages_per_s_max=self._settings.messages_per_s_max,
+        )
 
     def rest(self) -> Rest | None:
         """Return why and for how long the uplink rests now; None if it may be used."""
+        rest = self._rest()
+        for reason in (QUIET_HOURS, BUDGET_SPENT):
+            self._meter.level("gateway_cloud_resting", rest is not None and rest.reason == reason, reason=reason)
+        return rest
+
+    def _rest(self) -> Rest | None:
         local = self._local_now()
         quiet_s = quiet_for(self._spans, local).total_seconds() if local is not None else 0.0
         if quiet_s > 0:
-            return Rest(reason="quiet_hours", for_s=quiet_s)
+            return Rest(reason=QUIET_HOURS, for_s=quiet_s)
         if self._budget_bytes and not self._current(local).leaves(self._budget_bytes):
-            return Rest(reason="daily_budget_spent", for_s=self._rest_of_window_s(local))
+            return Rest(reason=BUDGET_SPENT, for_s=self._rest_of_window_s(local))
         return None
 
     async def spend(self, byte_count: int) -> None:
@@ -76,11 +118,14 @@ class Allowance:
         if not self._budget_bytes:
             return
         self._spending = self._current(self._local_now()).spent(byte_count)
-        self._meter.level("gateway_cloud_bytes_left_today", self._spending.leaves(self._budget_bytes))
+        self._show_left(self._spending)
         if self._spending.byte_count > self._set_aside_bytes:
             self._set_aside_bytes = self._spending.byte_count + self._budget_bytes // CHUNKS_A_DAY
             ahead = replace(self._spending, byte_count=min(self._set_aside_bytes, self._budget_bytes))
             await asyncio.to_thread(self._file.keep, ahead)
+
+    def _show_left(self, spending: Spending) -> None:
+        self._meter.level("gateway_cloud_bytes_left_today", spending.leaves(self._budget_bytes))
 
     def _current(self, local: datetime | None) -> Spending:
         now = self._spending.at(today=None if local is None else local.date(), age_s=self._age_s())

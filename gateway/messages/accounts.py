@@ -78,7 +78,8 @@ class OutboxState:
     """Figures of the outbox at one moment.
 
     ``delivered`` and ``held_back`` count what is still in the file; the totals count since the epoch began, and
-    ``sequence_high`` (accepted) is always pending + dead + the totals.
+    ``sequence_high`` (accepted) + ``taken_over`` is always pending + dead + the totals. ``taken_over``: events of
+    former epochs that the file began with, pending or dead.
     """
 
     epoch: Epoch
@@ -96,4 +97,10 @@ class OutboxState:
     expired_total: int = 0
     filtered_total: int = 0
     summarised_total: int = 0
+    taken_over: int = 0
     former: tuple[FormerEpoch, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Events of every state that are in the file."""
+        return self.pending + self.delivered + self.held_back + self.dead

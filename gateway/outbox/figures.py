@@ -11,6 +11,7 @@ from gateway.outbox.ledger import Ledger
 from gateway.outbox.rows import Row, received_from_row
 from gateway.outbox.store import Store
 from gateway.ports import Meter
+from gateway.settings import OutboxSettings
 
 
 def outbox_state(store: Store, firsts: Sequence[Row]) -> OutboxState:
@@ -33,6 +34,7 @@ def outbox_state(store: Store, firsts: Sequence[Row]) -> OutboxState:
         expired_total=ledger.expired_total,
         filtered_total=ledger.filtered_total,
         summarised_total=ledger.summarised_total,
+        taken_over=ledger.taken_over,
         oldest_pending_received_at=None if oldest is None else received_from_row(oldest[3], oldest[4:], store.book).at,
         former=store.epochs.former,
     )
@@ -41,9 +43,11 @@ def outbox_state(store: Store, firsts: Sequence[Row]) -> OutboxState:
 class Gauges:
     """Shows the figures of one outbox. Remembers which priorities it has shown: one that is empty goes to 0."""
 
-    def __init__(self, store: Store, *, meter: Meter) -> None:
+    def __init__(self, store: Store, *, settings: OutboxSettings, meter: Meter) -> None:
         self._store = store
         self._meter = meter
+        meter.level("gateway_outbox_rows_max", settings.rows_max)
+        meter.level("gateway_outbox_bytes_max", settings.bytes_max)
         self._priorities_shown: frozenset[str] = frozenset()
 
     def show(self, firsts: Sequence[Row], *, age_s: float) -> None:
@@ -66,6 +70,7 @@ class Gauges:
             (EventState.PENDING, ledger.pending),
             (EventState.DELIVERED, ledger.delivered),
             (EventState.DEAD, ledger.dead),
+            ("held_back", ledger.held_back),
         ):
             self._meter.level("gateway_outbox_events", count, state=state)
         for outcome, total in (
@@ -74,6 +79,7 @@ class Gauges:
             ("expired", ledger.expired_total),
             ("filtered", ledger.filtered_total),
             ("summarised", ledger.summarised_total),
+            ("taken_over", ledger.taken_over),
         ):
             self._meter.level("gateway_outbox_epoch_events", total, outcome=outcome)
         self._meter.level("gateway_outbox_tombstones", ledger.tombstones_pending)

@@ -9,8 +9,6 @@ command line imports it where needed, the running gateway never.
 """
 
 import contextlib
-import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,20 +19,18 @@ import sqlite_utils
 from gateway.clock import SystemClock
 from gateway.errors import OperatorError
 from gateway.messages import (
-    Classification,
     Event,
     EventState,
     OutboxState,
     PendingEvent,
     Refusal,
-    Result,
-    Summary,
     Tombstone,
     Transport,
 )
 from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.epochs import EpochBook
+from gateway.outbox.event_text import event_writer
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
 from gateway.outbox.ledger import load_epochs, load_ledger
 from gateway.outbox.opening import open_store
@@ -53,10 +49,7 @@ from gateway.outbox.salvage import DONE, SalvageState, load_salvages
 from gateway.outbox.schema import check_version, load_migrations
 from gateway.outbox.store import Store
 from gateway.outbox.wear import FlashWear, flash_wear
-from gateway.printable import printable_json
-from gateway.result_text import result_text
 from gateway.settings import OutboxSettings
-from gateway.summaries import summary_document
 from gateway.timekeeping.boots import BootBook
 
 # Rows of one statement: short enough to let the WAL be reset between two of them.
@@ -64,24 +57,6 @@ PAGE_ROWS = 500
 # Of a UUIDv7 the time to the millisecond: no two epochs of a file begin alike.
 EPOCH_NAME_CHARACTERS = 13
 Progress = Callable[[int, int], None]
-_CSV_FIELDS = (
-    "sequence",
-    "submission_id",
-    "device_id",
-    "transport",
-    "kind",
-    "state",
-    "received_at",
-    "clock",
-    "captured_at",
-    "label",
-    "probability",
-    "values",
-    "id_reused",
-    "payload_sha256",
-    "payload_bytes",
-    "dead_reason",
-)
 
 
 def read_state(data_dir: Path) -> OutboxState:
@@ -106,6 +81,7 @@ def read_state(data_dir: Path) -> OutboxState:
             expired_total=ledger.expired_total,
             filtered_total=ledger.filtered_total,
             summarised_total=ledger.summarised_total,
+            taken_over=ledger.taken_over,
             oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
             former=epochs.former,
         )
@@ -247,9 +223,7 @@ def export_events(
 
     ``on_progress(done, total)`` is called after every page of rows.
     """
-    if fmt not in {"jsonl", "csv"}:
-        raise OperatorError(f"unknown format {fmt!r}: use jsonl or csv")
-    write = _csv_writer(out) if fmt == "csv" else _jsonl_writer(out)
+    write = event_writer(fmt, out)
     done = 0
     with _reading(data_dir) as database:
         total = database.table("events").count_where(*_filter(state, device_id))
@@ -339,58 +313,6 @@ def reading_pending(data_dir: Path) -> Iterator[PendingReader]:
                 "a damaged file is still being taken over: export when `gateway outbox stats` says done"
             )
         yield reader
-
-
-def event_json(event: Event) -> str:
-    """Return an event as one line of JSON."""
-    fields = _fields(event) | {"result": _result(event.result)}
-    return printable_json(json.dumps(fields, ensure_ascii=False))
-
-
-def _result(result: Result) -> Any:
-    if isinstance(result, Summary):
-        return summary_document(result)
-    return json.loads(result_text(result))
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    return {
-        "epoch": event.epoch,
-        "sequence": event.sequence,
-        "submission_id": event.item_id,
-        "device_id": event.device_id,
-        "transport": event.transport.value,
-        "kind": event.kind.value,
-        "state": event.state.value,
-        "received_at": event.received_at.isoformat(),
-        "clock": event.clock.value,
-        "received_after": event.received_after.isoformat() if event.received_after else None,
-        "received_before": event.received_before.isoformat() if event.received_before else None,
-        "captured_at": event.captured_at.isoformat() if event.captured_at else None,
-        "id_reused": event.id_reused,
-        "payload_sha256": event.payload_sha256,
-        "payload_bytes": event.payload_bytes,
-        "dead_reason": event.dead_reason,
-    }
-
-
-def _jsonl_writer(out: TextIO) -> Callable[[Event], object]:
-    return lambda event: out.write(event_json(event) + "\n")
-
-
-def _csv_writer(out: TextIO) -> Callable[[Event], object]:
-    writer = csv.DictWriter(out, _CSV_FIELDS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    return lambda event: writer.writerow(_fields(event) | _result_columns(event))
-
-
-def _result_columns(event: Event) -> dict[str, Any]:
-    if isinstance(event.result, Classification):
-        best = max(event.result.predictions, key=lambda prediction: prediction.probability)
-        return {"label": best.label, "probability": best.probability}
-    if isinstance(event.result, Summary):
-        return {"values": printable_json(json.dumps(_result(event.result), ensure_ascii=False))}
-    return {"values": printable_json(event.result.values_json)}
 
 
 def _existing(data_dir: Path) -> Path:

@@ -137,7 +137,7 @@ class SqliteOutbox:
             delivered=timedelta(hours=settings.delivered_keep_h), ids=timedelta(days=settings.id_keep_days)
         )
         self._work = asyncio.Event()
-        self._gauges = Gauges(store, meter=meter)
+        self._gauges = Gauges(store, settings=settings, meter=meter)
         if store.ledger.pending or store.ledger.tombstones_pending:
             self._work.set()
         self.age = PoweredAge(clock=clock, book=lambda: store.book)
@@ -175,6 +175,11 @@ class SqliteOutbox:
 
     def _damaged(self, damage: OutboxDamaged) -> None:
         self._writer.fail(damage)
+
+    @property
+    def ballast_is_out(self) -> bool:
+        """Whether the disk is full and the ballast was let go."""
+        return self._store.ballast.is_out
 
     @property
     def set_aside(self) -> tuple[SalvageState, ...]:

@@ -180,6 +180,11 @@ def test_stats_list_show_and_export_work_while_it_runs(gateway: GatewayProcess, 
     assert stats["sequence_high"] == max(stored(gateway.data_dir).values())
     assert stats["clock"].startswith(("trusted", "not trusted"))
     assert set(stats) >= {"written_bytes", "written_bytes_per_day", "written_bytes_per_event"}
+    parts = ("pending", "delivered", "dead", "evicted", "expired", "filtered", "summarised")
+    assert stats["sequence_high"] == sum(stats[part] for part in parts)
+    assert 0 < stats["rows"] <= stats["rows_max"]
+    assert 0 < stats["bytes_used"] <= stats["bytes_max"]
+    assert (stats["when_full"], stats["ballast"].split(",")[0], stats["policy_rules"]) == ("refuse", "kept", "none")
     listed = [json.loads(line) for line in command(gateway, "outbox", "list", "--json").splitlines()]
     assert listed[0]["submission_id"] == "look-at-me"
     assert json.loads(command(gateway, "outbox", "show", "look-at-me"))["sequence"] == listed[0]["sequence"]

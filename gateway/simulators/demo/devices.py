@@ -7,15 +7,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from gateway.errors import OperatorError
+from gateway.simulators.demo.gallery import Gallery
 from gateway.simulators.demo.logbook import Logbook
 from gateway.simulators.devices.http_device import Answer, HttpDevice, HttpDeviceOptions, best_label, sentence, sequence
 from gateway.simulators.devices.mqtt_camera import CameraOptions, MqttCamera
 from gateway.simulators.devices.mqtt_messages import Form
-from gateway.simulators.devices.pictures import pictures
 
 # Longer than any demo.
 FOR_EVER = 1_000_000
@@ -26,18 +25,18 @@ MQTT_WAIT_S = 8.0
 class DemoDevices:
     """Starts devices and stops them; each ends within a few seconds of ``stop``."""
 
-    def __init__(self, logbook: Logbook, *, seed: int, interval_s: float, picture_files: list[Path]) -> None:
+    def __init__(self, logbook: Logbook, *, seed: int, interval_s: float, gallery: Gallery) -> None:
         self._logbook = logbook
         self._seed = seed
         self._interval_s = interval_s
-        self._pictures = picture_files
+        self._gallery = gallery
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def http_camera(self, device_id: str, url: str) -> None:
         """Start a camera that posts pictures."""
-        payloads = pictures(self._pictures, seed=self._seed + len(self._threads) * 1000)
-        self._start(device_id, "HTTP", lambda: self._http(device_id, url, "images", payloads))
+        shots = self._logbook.watching(device_id, self._gallery.shots(len(self._threads)))
+        self._start(device_id, "HTTP", lambda: self._http(device_id, url, "images", shots))
 
     def http_sensor(self, device_id: str, url: str) -> None:
         """Start a sensor that posts readings."""
@@ -46,7 +45,7 @@ class DemoDevices:
 
     def mqtt_camera(self, device_id: str, url: str, form: Form, way: str) -> None:
         """Start a camera that publishes pictures."""
-        shots = pictures(self._pictures, seed=self._seed + len(self._threads) * 1000)
+        shots = self._logbook.watching(device_id, self._gallery.shots(len(self._threads)))
         self._start(device_id, way, lambda: self._mqtt(device_id, url, form, shots))
 
     async def stop(self, wait: Callable[[Callable[[], None]], Any]) -> None:
@@ -63,7 +62,6 @@ class DemoDevices:
 
     def _http(self, device_id: str, url: str, what: str, payloads: Iterator[bytes]) -> None:
         def tell(answer: Answer) -> None:
-            self._logbook.tried(device_id)
             if answer.accepted:
                 said = best_label(answer.document).rstrip(", ") or "reading kept"
                 self._logbook.accepted(device_id, answer.submission_id, sequence(answer.document), said)
@@ -77,7 +75,6 @@ class DemoDevices:
 
     def _mqtt(self, device_id: str, url: str, form: Form, shots: Iterator[bytes]) -> None:
         def heard(submission_id: str, result: dict[str, Any] | None) -> None:
-            self._logbook.tried(device_id)
             if result is not None and result.get("status") == "accepted":
                 said = best_label(result).rstrip(", ")
                 self._logbook.accepted(device_id, submission_id, sequence(result), said)

@@ -1,27 +1,35 @@
 """What the devices of the demo remember: what they were told is on disk. One logbook for all; any thread may write."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """How one device stands. ``last`` is what the gateway said last, for people."""
+    """How one device stands. ``last`` is what the gateway said last, for people; ``picture`` what it said that of.
+
+    ``is_told`` is False for a device whose protocol has no word for "on disk".
+    """
 
     device_id: str
     way: str
-    attempts: int
+    is_told: bool
     accepted: int
     put_off: int
     last: str
+    picture: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Device:
     way: str
-    attempts: int = 0
+    is_told: bool
+    accepted: int = 0
     put_off: int = 0
     last: str = ""
+    shown: bytes = b""  # what it took last, and may be sending still
+    picture: bytes = b""
 
 
 class Logbook:
@@ -31,17 +39,18 @@ class Logbook:
         self._lock = threading.Lock()
         self._devices: dict[str, _Device] = {}
         self._accepted: dict[tuple[str, str], int | None] = {}
-        self._ended_s: list[float] = []
 
-    def enter(self, device_id: str, way: str) -> None:
+    def enter(self, device_id: str, way: str, *, is_told: bool = True) -> None:
         """Introduce a device."""
         with self._lock:
-            self._devices[device_id] = _Device(way=way)
+            self._devices[device_id] = _Device(way=way, is_told=is_told)
 
-    def tried(self, device_id: str) -> None:
-        """Note that a device sends something."""
-        with self._lock:
-            self._devices[device_id].attempts += 1
+    def watching(self, device_id: str, pictures: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield a device's pictures, and remember the one that it took last."""
+        for picture in pictures:
+            with self._lock:
+                self._devices[device_id].shown = picture
+            yield picture
 
     def put_off(self, device_id: str, why: str) -> None:
         """Note that a device was not answered, or told to come again: it keeps what it has."""
@@ -57,8 +66,10 @@ class Logbook:
     def accepted(self, device_id: str, submission_id: str, sequence: int | None, said: str) -> None:
         """Note that a device was told: on disk."""
         with self._lock:
+            device = self._devices[device_id]
+            device.accepted += (device_id, submission_id) not in self._accepted
             self._accepted[device_id, submission_id] = sequence
-            self._devices[device_id].last = said
+            device.last, device.picture = said, device.shown
 
     def promises(self) -> dict[tuple[str, str], int | None]:
         """Return everything that devices were told is on disk."""
@@ -68,17 +79,15 @@ class Logbook:
     def lines(self) -> list[Line]:
         """Return the devices in order of their entry."""
         with self._lock:
-            counts: dict[str, int] = {}
-            for device_id, _ in self._accepted:
-                counts[device_id] = counts.get(device_id, 0) + 1
             return [
                 Line(
                     device_id=device_id,
                     way=one.way,
-                    attempts=one.attempts,
-                    accepted=counts.get(device_id, 0),
+                    is_told=one.is_told,
+                    accepted=one.accepted,
                     put_off=one.put_off,
                     last=one.last,
+                    picture=one.picture if one.is_told else one.shown,
                 )
                 for device_id, one in self._devices.items()
             ]

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from gateway.simulators.demo.gallery import Gallery
 from gateway.simulators.demo.logbook import Logbook
 from gateway.simulators.demo.options import DemoOptions
-from gateway.simulators.devices.pictures import pictures
 from gateway.simulators.devices.snapshot_camera import Auth, Form, SnapshotCamera, SnapshotCameraOptions
 
 DEVICE_ID = "yard-camera"
@@ -21,10 +21,10 @@ INTERVAL_FACTOR = 2
 class DemoPulledCamera:
     """An async context manager. ``environment`` makes a gateway ask it; ``stop`` unplugs it."""
 
-    def __init__(self, logbook: Logbook, options: DemoOptions) -> None:
+    def __init__(self, logbook: Logbook, options: DemoOptions, gallery: Gallery) -> None:
         self._logbook = logbook
         self._options = options
-        shots = pictures(options.pictures, seed=options.seed + 500_000)
+        shots = logbook.watching(DEVICE_ID, gallery.shots(0))
         shown = SnapshotCameraOptions(form=Form.BAD_HEADER, auth=Auth.DIGEST, password=PASSWORD, nonce_uses=NONCE_USES)
         self._camera = SnapshotCamera(shown, shots, tell=self._told)
         self._password_file = options.folder / "yard-camera.password"
@@ -45,7 +45,7 @@ class DemoPulledCamera:
     async def __aenter__(self) -> Self:
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(PASSWORD)
-        self._logbook.enter(DEVICE_ID, "asked by the gateway")
+        self._logbook.enter(DEVICE_ID, "asked by the gateway", is_told=False)
         await self._camera.__aenter__()
         self._is_up = True
         return self
@@ -62,5 +62,4 @@ class DemoPulledCamera:
             await self._camera.__aexit__(None, None, None)
 
     def _told(self, what: str) -> None:
-        self._logbook.tried(DEVICE_ID)
         self._logbook.said(DEVICE_ID, f"(it shows {what})")

@@ -1,14 +1,14 @@
 """The demo's Bluetooth: cameras, a beacon and a thermometer on a simulated BlueZ, where this machine can have one."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gateway.errors import OperatorError
+from gateway.simulators.demo.gallery import Gallery
 from gateway.simulators.demo.logbook import Logbook
 from gateway.simulators.demo.options import DemoOptions
-from gateway.simulators.devices.pictures import pictures
 
 if TYPE_CHECKING:
     from gateway.simulators.bluez.site import SimulatedBleSite
@@ -22,9 +22,10 @@ INTERVAL_FACTOR = 3
 class DemoRadio:
     """An async context manager. ``environment`` points a gateway at it; ``missing`` says why there is none."""
 
-    def __init__(self, logbook: Logbook, options: DemoOptions) -> None:
+    def __init__(self, logbook: Logbook, options: DemoOptions, gallery: Gallery) -> None:
         self._logbook = logbook
         self._options = options
+        self._gallery = gallery
         self._stack = contextlib.AsyncExitStack()
         self._site: SimulatedBleSite | None = None
         self.missing = ""
@@ -39,13 +40,13 @@ class DemoRadio:
             from gateway.simulators.bluez.site import BleSiteOptions, simulated_ble_site
 
             options = BleSiteOptions(
-                pictures=self._shots,
+                pictures=self._gallery.shots,
                 cameras=PROFILES,
                 interval_s=self._options.interval_s * INTERVAL_FACTOR,
                 tell=self._told,
             )
             for profile in PROFILES:
-                self._logbook.enter(profile, "Bluetooth")
+                self._logbook.enter(profile, "Bluetooth", is_told=profile == PROFILES[0])
             self._site = await self._stack.enter_async_context(simulated_ble_site(options))
         except (OperatorError, ImportError) as error:
             self.missing = f"Bluetooth: {error}"
@@ -71,10 +72,6 @@ class DemoRadio:
                 for number in camera.firmware.on_disk:
                     self._logbook.accepted(camera.name, str(number), None, "on disk")
 
-    def _shots(self, number: int) -> Iterator[bytes]:
-        return pictures(self._options.pictures, seed=self._options.seed + 100_000 * number)
-
     def _told(self, line: str) -> None:
         device_id, _, what = line.partition(" ")
-        self._logbook.tried(device_id)
         self._logbook.said(device_id, what)

@@ -6,23 +6,26 @@ this machine does not have (a broker, dbus) is left out and said.
 
 import asyncio
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import GatewayError, OperatorError
-from gateway.outbox.inspection import list_events, read_state
+from gateway.messages import EventState, OutboxState
+from gateway.outbox.inspection import list_events, read_policy_counts, read_state
 from gateway.simulators.demo.broker import DemoBroker
 from gateway.simulators.demo.devices import DemoDevices
+from gateway.simulators.demo.gallery import Gallery
 from gateway.simulators.demo.gateway_process import DemoGateway
 from gateway.simulators.demo.logbook import Logbook
 from gateway.simulators.demo.options import DemoOptions
 from gateway.simulators.demo.pulled import DemoPulledCamera
 from gateway.simulators.demo.radio import DemoRadio
 from gateway.simulators.demo.timeline import Happening
-from gateway.simulators.demo.verdict import Ledger, Received, Verdict, judge
+from gateway.simulators.demo.verdict import Ledger, Received, StillHere, Verdict, judge
+from gateway.simulators.demo.view import View
 from gateway.simulators.devices.mqtt_messages import Form
 from gateway.simulators.iot_hub.hub import HubOptions, IotHub
 
@@ -39,29 +42,11 @@ _IMPATIENT = {
     "GATEWAY_CLOUD__BACKOFF_INITIAL_S": "0.2",
     "GATEWAY_CLOUD__BACKOFF_MAX_S": "2",
     "GATEWAY_CLOUD__BATCH_WAIT_S": "0.3",
+    "GATEWAY_CLOUD__TOMBSTONE_WAIT_S": "2",
 }
-
-
-@dataclass(slots=True, kw_only=True)
-class View:
-    """What a screen shows of the site, at one moment."""
-
-    elapsed_s: float = 0.0
-    duration_s: float = 0.0
-    phase: str = "starting"
-    uplink_up: bool = True
-    gateway_up: bool = False
-    kills: int = 0
-    restarts: int = 0
-    accepted: int = 0
-    pending: int = 0
-    delivered: int = 0
-    dead: int = 0
-    arrived: int = 0
-    doubles: int = 0
-    depths: list[int] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+SENSOR = "cold-store"
+# A sensor that sends each second is told as counts; a window is short enough to be seen closing.
+_RULES = [{"device": SENSOR, "kind": "reading", "summary": "instead", "summary_window_s": 5}]
 
 
 class DemoSite:
@@ -75,18 +60,21 @@ class DemoSite:
         self._taken = 0
         self._started_s = time.monotonic()
         self.logbook = Logbook()
-        self._pulled = DemoPulledCamera(self.logbook, options)
+        self._gallery = Gallery(options.pictures, seed=options.seed)
+        self._pulled = DemoPulledCamera(self.logbook, options, self._gallery)
 
     async def run(self) -> Verdict:
         """Play it all and return the verdict. Raises OperatorError when the site can't be built."""
         options = self._options
         options.folder.mkdir(parents=True, exist_ok=True)
+        self._look(self._view, self.logbook)
         hub_options = HubOptions(directory=options.folder / "hub", device_ids=(HUB_DEVICE,))
-        radio = DemoRadio(self.logbook, options)
-        async with IotHub(hub_options) as hub, self._broker() as broker, radio, self._pulled:
+        radio = DemoRadio(self.logbook, options, self._gallery)
+        async with self._gallery, IotHub(hub_options) as hub, self._broker() as broker, radio, self._pulled:
             environment = {
                 **hub.describe().environment(HUB_DEVICE),
                 **_IMPATIENT,
+                "GATEWAY_POLICY__RULE": json.dumps(_RULES),
                 **radio.environment,
                 **self._pulled.environment,
             }
@@ -99,7 +87,7 @@ class DemoSite:
                 self.logbook,
                 seed=options.seed,
                 interval_s=options.interval_s,
-                picture_files=list(options.pictures),
+                gallery=self._gallery,
             )
             try:
                 return await self._play(hub, broker, radio, gateway, devices)
@@ -122,13 +110,14 @@ class DemoSite:
     async def _play(
         self, hub: IotHub, broker: DemoBroker | None, radio: DemoRadio, gateway: DemoGateway, devices: DemoDevices
     ) -> Verdict:
-        await gateway.start()
-        self._begin(devices, gateway, broker)
+        self._view.phase = "starting the gateway"
         looking = asyncio.create_task(self._keep_looking(hub, radio, gateway), name="demo-look")
         try:
-            self._view.phase = "running"
+            await gateway.start()
+            self._begin(devices, gateway, broker)
+            self._view.phase, self._view.is_running = "running", True
             await self._happenings(hub, gateway)
-            self._view.phase = "devices stop; the backlog drains"
+            self._view.phase, self._view.is_running = "devices stop; the backlog drains", False
             self._tell("devices stop")
             await devices.stop(asyncio.to_thread)
             await radio.stop()
@@ -143,7 +132,7 @@ class DemoSite:
     def _begin(self, devices: DemoDevices, gateway: DemoGateway, broker: DemoBroker | None) -> None:
         devices.http_camera("barn-camera", gateway.http)
         devices.http_camera("gate-camera", gateway.http)
-        devices.http_sensor("cold-store", gateway.http)
+        devices.http_sensor(SENSOR, gateway.http)
         devices.mqtt_camera("belt-camera", gateway.mqtt, Form.RAW, "MQTT")
         devices.mqtt_camera("modem-camera", gateway.mqtt, Form.CHUNKS, "MQTT, in chunks")
         if broker is not None:
@@ -190,14 +179,14 @@ class DemoSite:
         view = self._view
         self._take(hub)
         view.elapsed_s = self._elapsed_s()
-        view.gateway_up, view.kills, view.restarts = gateway.is_up, gateway.kills, gateway.starts - 1
+        view.gateway_up, view.kills, view.restarts = gateway.is_up, gateway.kills, max(0, gateway.starts - 1)
         view.arrived, view.doubles = len(self._received.items), self._received.doubles
+        view.at_hub, view.last_result = self._received.by_device, self._received.last_result
         # Not there yet, or locked for a moment: the figures of the last look stay.
         with contextlib.suppress(GatewayError):
-            state = await asyncio.to_thread(read_state, gateway.data_dir)
-            view.accepted, view.pending = state.sequence_high, state.pending
-            view.delivered, view.dead = state.delivered, state.dead
-        view.depths.append(view.pending)
+            view.ledger = _ledger(await asyncio.to_thread(read_state, gateway.data_dir))
+        if view.ledger is not None:
+            view.depths.append(view.ledger.parts["pending"])
 
     def _take(self, hub: IotHub) -> None:
         messages = hub.record.messages
@@ -209,8 +198,7 @@ class DemoSite:
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 while True:
-                    state = await asyncio.to_thread(read_state, gateway.data_dir)
-                    if not state.pending and not state.tombstones_pending:
+                    if await asyncio.to_thread(_is_drained, gateway.data_dir):
                         return
                     await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError:
@@ -219,25 +207,34 @@ class DemoSite:
     def _verdict(self, hub: IotHub, gateway: DemoGateway) -> Verdict:
         self._take(hub)
         state = read_state(gateway.data_dir)
-        open_states = ("pending", "dead")
-        here = frozenset(
-            (event.device_id, event.submission_id)
+        here = {
+            (GATEWAY_ID, event.epoch, event.sequence): (event.device_id, event.submission_id)
             for event in list_events(gateway.data_dir, limit=max(1, state.sequence_high))
-            if event.state in open_states
-        )
-        ledger = Ledger(
-            accepted=state.sequence_high,
-            parts={
-                "delivered": state.delivered_total,
-                "pending": state.pending,
-                "dead": state.dead,
-                "evicted": state.evicted_total,
-                "expired": state.expired_total,
-                "filtered": state.filtered_total,
-                "summarised": state.summarised_total,
-            },
-        )
-        return judge(self.logbook.promises(), self._received, ledger, still_here=here)
+            if event.state in {EventState.PENDING, EventState.DEAD}
+        }
+        still_here = StillHere(events=here, open_windows=read_policy_counts(gateway.data_dir)["windows"])
+        return judge(self.logbook.promises(), self._received, _ledger(state), still_here=still_here)
+
+
+def _ledger(state: OutboxState) -> Ledger:
+    return Ledger(
+        accepted=state.sequence_high,
+        parts={
+            "delivered": state.delivered_total,
+            "pending": state.pending,
+            "dead": state.dead,
+            "evicted": state.evicted_total,
+            "expired": state.expired_total,
+            "filtered": state.filtered_total,
+            "summarised": state.summarised_total,
+        },
+    )
+
+
+def _is_drained(data_dir: Path) -> bool:
+    """Return whether the cloud has everything: the last windows are closed, too, and what was held back is told."""
+    state = read_state(data_dir)
+    return not (state.pending or state.tombstones_pending or read_policy_counts(data_dir)["windows"])
 
 
 def demo_folder(asked: Path | None) -> Path:

@@ -93,6 +93,7 @@ class SnapshotCamera:
     refused: int = 0
     _nonces: dict[str, int] = field(default_factory=dict)
     _frozen: bytes = b""
+    _drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _server: asyncio.Server | None = None
     _serving: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -149,7 +150,8 @@ class SnapshotCamera:
     # --- pictures ---
 
     async def _show(self, writer: asyncio.StreamWriter) -> None:
-        picture = self._frozen or await asyncio.to_thread(next, self.pictures)
+        async with self._drawing:  # two may ask at once, and an iterator takes one at a time
+            picture = self._frozen or await asyncio.to_thread(next, self.pictures)
         if self.options.form is Form.FROZEN:
             self._frozen = picture
         data = written(self.options.form, picture)

@@ -7,18 +7,20 @@ import pytest
 
 from gateway.simulators.demo.screen import sparkline, tell_verdict
 from gateway.simulators.demo.timeline import Happening, timeline
-from gateway.simulators.demo.verdict import Ledger, Received, Verdict, judge
+from gateway.simulators.demo.verdict import Ledger, Received, StillHere, Verdict, judge
 
 EPOCH = "epoch-1"
 
 
-def message(*sequences: int, high: int, tombstones: tuple[tuple[int, int], ...] = (), tag: str = "") -> bytes:
+def message(
+    *sequences: int, high: int, tombstones: tuple[tuple[int, int], ...] = (), tag: str = "", reason: str = "dead"
+) -> bytes:
     envelope: dict[str, Any] = {
         "gateway_id": "gw",
         "epoch": EPOCH,
         "sequence_high": high,
         "tombstones": [
-            {"epoch": EPOCH, "first_sequence": first, "last_sequence": last, "reason": "dead"}
+            {"epoch": EPOCH, "first_sequence": first, "last_sequence": last, "reason": reason}
             for first, last in tombstones
         ],
         "items": [{"sequence": n, "device_id": "cam", "submission_id": f"s{n}{tag}"} for n in sequences],
@@ -34,7 +36,7 @@ def received(*messages: bytes) -> Received:
 
 
 def verdict(*messages: bytes, promised: int, ledger: Ledger | None = None) -> Verdict:
-    promises = [("cam", f"s{n}") for n in range(1, promised + 1)]
+    promises = {("cam", f"s{n}"): n for n in range(1, promised + 1)}
     even = Ledger(accepted=promised, parts={"delivered": promised})
     return judge(promises, received(*messages), ledger or even)
 
@@ -57,8 +59,33 @@ def test_what_was_promised_and_is_nowhere_is_lost() -> None:
 
 def test_what_still_waits_in_the_outbox_is_not_lost() -> None:
     ledger = Ledger(accepted=2, parts={"delivered": 1, "pending": 1})
-    here = frozenset({("cam", "s2")})
-    assert judge([("cam", "s1"), ("cam", "s2")], received(message(1, high=2)), ledger, still_here=here).is_good
+    promises = {("cam", "s1"): 1, ("cam", "s2"): None}
+    here = StillHere(events={("gw", EPOCH, 2): ("cam", "s2")})
+    assert judge(promises, received(message(1, high=2)), ledger, still_here=here).is_good
+
+
+def test_what_still_waits_excuses_no_other_sequence() -> None:
+    ledger = Ledger(accepted=3, parts={"delivered": 2, "pending": 1})
+    here = StillHere(events={("gw", EPOCH, 3): ("cam", "s3")})
+    assert judge({}, received(message(1, high=3)), ledger, still_here=here).missing == 1
+
+
+def test_what_a_policy_took_is_told_by_its_tombstone_and_what_was_damaged_is_lost() -> None:
+    promises = {("cam", "s1"): 1, ("cam", "s2"): 2}
+    even = Ledger(accepted=2, parts={"delivered": 1, "filtered": 1})
+    kept = judge(promises, received(message(1, high=2, tombstones=((2, 2),), reason="filtered")), even)
+    assert kept.is_good
+    assert kept.told_by_tombstone == 1
+    assert judge(promises, received(message(1, high=2, tombstones=((2, 2),), reason="damaged")), even).lost
+
+
+def test_summaries_that_count_other_than_what_was_summarised_are_miscounted() -> None:
+    ledger = Ledger(accepted=1, parts={"delivered": 1, "summarised": 3})
+    body = json.loads(message(1, high=1))
+    body["items"][0]["summary"] = {"count": 2}
+    found = received(json.dumps(body).encode())
+    assert judge({}, found, ledger).miscounted
+    assert not judge({}, found, ledger, still_here=StillHere(open_windows=1)).miscounted
 
 
 def test_one_submission_under_two_sequences_is_doubled() -> None:

@@ -117,14 +117,14 @@ class SiteClock:
         self.seconds += timedelta(**step).total_seconds()
 
 
-async def allowance(folder: Path, clock: SiteClock, **settings: Any) -> Allowance:
+async def allowance(folder: Path, clock: SiteClock, meter: RecordingMeter | None = None, **settings: Any) -> Allowance:
     made = Allowance(
         settings=CloudSettings(timezone="UTC", **settings),
         file=SpendingFile(folder),
         clock=clock,
         timekeeper=clock,
         age_s=clock.age_s,
-        meter=RecordingMeter(),
+        meter=meter or RecordingMeter(),
     )
     await made.restore()
     return made
@@ -193,3 +193,25 @@ async def test_a_damaged_file_of_spending_costs_precision_and_not_service(tmp_pa
     assert one.rest() is None
     await one.spend(1000)
     assert reason(one) == "daily_budget_spent"
+
+
+async def test_what_is_left_and_whether_quiet_hours_hold_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    clock, meter = SiteClock(), RecordingMeter()
+    limits: dict[str, Any] = {"bytes_per_day_max": 1000, "quiet_hours": ("22:00-06:00",)}
+    before = await allowance(tmp_path, clock, **limits)
+    await before.spend(300)
+    after = await allowance(tmp_path, clock, meter=meter, **limits)
+    assert after.state().bytes_spent == 1000 - meter.levels["gateway_cloud_bytes_left_today"] >= 300
+    assert after.state().quiet_hours_hold
+    clock.trusted = False
+    assert not after.state().quiet_hours_hold
+
+
+async def test_a_rest_is_a_metric(tmp_path: Path) -> None:
+    meter = RecordingMeter()
+    spent = await allowance(tmp_path, SiteClock(), meter=meter, bytes_per_day_max=1000)
+    assert reason(spent) == ""
+    assert not meter.levels["gateway_cloud_resting"]
+    await spent.spend(1000)
+    assert reason(spent) == "daily_budget_spent"
+    assert meter.levels["gateway_cloud_resting"]

@@ -292,4 +292,6 @@ async def test_figures_are_shown_as_levels(tmp_path: Path) -> None:
     assert meter.levels[("gateway_outbox_events", "pending")] == 1
     assert meter.levels[("gateway_outbox_sequence_high",)] == 1
     assert meter.levels[("gateway_outbox_bytes",)] == read_state(tmp_path).bytes_used
+    assert meter.levels[("gateway_outbox_rows_max",)] == OutboxSettings().rows_max
+    assert meter.levels[("gateway_outbox_bytes_max",)] == OutboxSettings().bytes_max
     assert len(list(list_events(tmp_path))) == 1

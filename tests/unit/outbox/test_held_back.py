@@ -32,7 +32,8 @@ from gateway.messages import (
     Transport,
 )
 from gateway.outbox import pruning
-from gateway.outbox.inspection import event_json, list_events, read_pending_by_priority, read_policy_counts
+from gateway.outbox.event_text import event_json
+from gateway.outbox.inspection import list_events, read_pending_by_priority, read_policy_counts
 from gateway.outbox.sqlite_outbox import SqliteOutbox
 from gateway.outbox.writer import WINDOWS_EVERY_S
 from gateway.settings import OutboxSettings

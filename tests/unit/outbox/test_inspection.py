@@ -13,8 +13,8 @@ import pytest
 from gateway.errors import DataDirectoryLocked, OperatorError, OutboxUnusable
 from gateway.messages import Classification, EventState, ModelIdentity, Prediction, Refusal, Transport
 from gateway.outbox import inspection
+from gateway.outbox.event_text import event_json
 from gateway.outbox.inspection import (
-    event_json,
     export_events,
     list_events,
     list_refusals,
@@ -120,6 +120,19 @@ def test_csv_has_a_line_for_each_event(data_dir: Path) -> None:
     assert export_events(data_dir, out, fmt="csv", state=EventState.DEAD) == 1
     (row,) = csv.DictReader(io.StringIO(out.getvalue()))
     assert (row["sequence"], row["label"], row["probability"], row["values"]) == ("2", "ripe, red", "0.75", "")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", 'a,"b"\nc'])
+async def test_csv_keeps_its_columns_and_no_cell_is_a_formula(tmp_path: Path, text: str) -> None:
+    result = replace(RIPE, predictions=(Prediction(label=text, probability=1.0),))
+    out = io.StringIO()
+    async with opened(tmp_path / "data") as outbox:
+        receipt = await outbox.commit([replace(draft("one"), result=result)])
+        export_events(tmp_path / "data", out, fmt="csv")
+    (row,) = csv.DictReader(io.StringIO(out.getvalue(), newline=""))
+    assert row["label"].removeprefix("'") == text
+    assert row["label"][0] not in "=+-@\t"
+    assert (row["epoch"], row["probability"]) == (receipt.items[0].epoch, "1.0")
 
 
 def test_an_unknown_format_is_refused(data_dir: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import OperatorError, OutboxDamaged, OutboxUnusable, Stopping
-from gateway.messages import Command, EventState, PendingEvent, Receipt
+from gateway.messages import Command, EventState, OutboxState, PendingEvent, Receipt
 from gateway.outbox import opening, recovery
 from gateway.outbox.damage import EPOCH_NAME, NOTE_NAME, DamageNote, write_note
 from gateway.outbox.inspection import event_name, keys_of, list_events, requeue_offline, show_event
@@ -77,6 +77,12 @@ async def _fill(data_dir: Path, events: int) -> list[Receipt]:
     return receipts
 
 
+def adds_up(state: OutboxState) -> bool:
+    totals = state.delivered_total + state.evicted_total + state.expired_total
+    totals += state.filtered_total + state.summarised_total
+    return state.sequence_high + state.taken_over == state.pending + state.dead + totals
+
+
 async def everything(outbox: SqliteOutbox) -> list[PendingEvent]:
     return list(await outbox.pending(after_sequence=0, limit=10_000))
 
@@ -105,6 +111,7 @@ async def test_a_bad_page_costs_what_was_on_it_and_the_cloud_is_told(tmp_path: P
         assert state.epoch.predecessor == old
         assert state.epoch.predecessor_last_sequence == EVENTS
         assert state.sequence_high == 0
+        assert adds_up(state)
         left = await everything(outbox)
         gone = covered(await damaged_ranges(outbox))
         assert {event.epoch for event in left} == {old}
@@ -266,6 +273,7 @@ async def test_a_file_copied_without_its_wal_goes_on_in_a_new_epoch(tmp_path: Pa
         assert (state.epoch.predecessor, state.epoch.predecessor_last_sequence) == (receipt.items[0].epoch, 60)
         again = await outbox.commit([draft("in-the-wal")])
         assert (again.items[0].epoch, again.sequence) == (state.epoch.epoch, 1)
+        assert adds_up(await outbox.state())
         assert {event.epoch for event in (await everything(outbox))[:-1]} == {receipt.items[0].epoch}
     async with opened(copy) as outbox:
         assert (await outbox.state()).epoch == state.epoch
