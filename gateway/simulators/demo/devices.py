@@ -20,6 +20,8 @@ from gateway.simulators.devices.mqtt_messages import Form
 FOR_EVER = 1_000_000
 RETRY_S = 1.0
 MQTT_WAIT_S = 8.0
+# Pictures between those that two cameras begin with: they are seldom seen with the same.
+APART = 7
 
 
 class DemoDevices:
@@ -35,7 +37,7 @@ class DemoDevices:
 
     def http_camera(self, device_id: str, url: str) -> None:
         """Start a camera that posts pictures."""
-        shots = self._logbook.watching(device_id, self._gallery.shots(len(self._threads)))
+        shots = self._logbook.watching(device_id, self._gallery.shots(APART * len(self._threads)))
         self._start(device_id, "HTTP", lambda: self._http(device_id, url, "images", shots))
 
     def http_sensor(self, device_id: str, url: str) -> None:
@@ -45,7 +47,7 @@ class DemoDevices:
 
     def mqtt_camera(self, device_id: str, url: str, form: Form, way: str) -> None:
         """Start a camera that publishes pictures."""
-        shots = self._logbook.watching(device_id, self._gallery.shots(len(self._threads)))
+        shots = self._logbook.watching(device_id, self._gallery.shots(APART * len(self._threads)))
         self._start(device_id, way, lambda: self._mqtt(device_id, url, form, shots))
 
     async def stop(self, wait: Callable[[Callable[[], None]], Any]) -> None:

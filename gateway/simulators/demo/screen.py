@@ -21,8 +21,8 @@ SPARK_COLUMNS = 60
 STORY_LINES_MIN = 2
 # In a pipe or a log: one line this often.
 PLAIN_EVERY_S = 5.0
-PICTURE_COLUMNS, PICTURE_ROWS = 18, 7
-PICTURE_GAP = 2
+PICTURE_COLUMNS, PICTURE_ROWS = 19, 7
+PICTURE_GAP = 1
 # A picture and the line below it, and an empty line.
 PICTURES_HEIGHT = PICTURE_ROWS + 2
 
