@@ -1,6 +1,7 @@
 """What all tests share: hypothesis without time limits, a CI that forbids skips for missing packages, and the canary.
 
-The canary (tests/fakes/canary.py) fails a test after which a secret was found in what the program printed.
+What a test started ends with it (tests/fakes/child_process.py). The canary (tests/fakes/canary.py) fails a test after
+which a secret was found in what the program printed.
 """
 
 import os
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from typer.testing import CliRunner
 
 from tests.fakes.canary import THE_CANARY
+from tests.fakes.child_process import ending_with_the_block
 
 # No time limits on speed: these run on slow boards too. CI runs the same examples each time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,6 +70,13 @@ def _watched_invoke(original: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return invoke
+
+
+@pytest.fixture(autouse=True)
+def _children_end() -> Generator[None]:
+    """Leave nothing running behind a test that failed: the next one would feel it."""
+    with ending_with_the_block():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

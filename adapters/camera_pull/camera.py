@@ -36,6 +36,9 @@ BACKOFF_INITIAL_S = 1.0
 # A camera that holds a place for longer than this, or half of its own time, is slow: it gives the place back, and is
 # asked again in the places that are for the slow. 500 kB at 2 Mbit/s.
 SLOW_S = 2.0
+# What the intake asks of devices (a minute, for a full disk) is long for a camera that is asked each second: a moment's
+# trouble must not cost it a minute of pictures (found by the fault matrix). Rarer ones lose a turn at most by it.
+NO_ROOM_WAIT_MAX_S = 2.0
 # Above this a hash takes milliseconds on a Pi: it leaves the event loop then, as in the intake.
 HASH_INLINE_BYTES_MAX = 256 * 1024
 
@@ -173,7 +176,7 @@ class PulledCamera:
         except Unavailable as error:
             self._count(Outcome.UNAVAILABLE)
             log.info("camera_picture_dropped", device_id=self.device_id, reason=error.reason, detail=error.detail)
-            return float(error.retry_after_s)
+            return min(error.retry_after_s, max(self._schedule.interval_s, NO_ROOM_WAIT_MAX_S))
         self._count(outcome)
         return outcome
 

@@ -6,13 +6,13 @@
 
 import os
 import random
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from gateway.simulators.ports import free_port
 from tests.fakes.gateway_process import GatewayProcess
 from tests.fakes.mqtt_load import Load, rows, wait_until_stored
 
@@ -26,16 +26,11 @@ class Door:
     port: int
 
 
-def free_door() -> Door:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return Door(port=found.getsockname()[1])
-
-
 @pytest.mark.timeout(120 + 30 * ROUNDS)
 @pytest.mark.parametrize("qos", [1, 2])
 def test_what_the_device_saw_acknowledged_is_stored_and_nothing_twice(tmp_path: Path, qos: int) -> None:
     rng = random.Random(20261126 + qos)
-    door, data_dir = free_door(), tmp_path / "data"
+    door, data_dir = Door(port=free_port()), tmp_path / "data"
     environment = {"GATEWAY_MQTT__LISTEN": f"127.0.0.1:{door.port}"}
     rounds = max(1, ROUNDS // 2)
     gateway = GatewayProcess(data_dir, environment=environment).start()

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ def test_everything_acknowledged_before_a_kill_is_stored_and_reaches_the_hub(tmp
     rng = random.Random(20261123)
     load = Load()
     kills_in_flight = 0
-    with hub_in_thread(tmp_path) as hub:
+    with hub_in_thread(tmp_path) as hub, ExitStack() as at_end:
+        at_end.callback(load.stop)  # also of a test that fails
         for _ in range(ROUNDS):
             gateway = GatewayProcess(tmp_path / "data", environment=hub.environment())
             gateway.start()

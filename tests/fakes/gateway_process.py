@@ -1,4 +1,7 @@
-"""A real gateway in a process of its own: the demo model, free ports, a data directory of the test's."""
+"""A real gateway in a process of its own: the demo model, free ports, a data directory of the test's.
+
+It ends with the process of the tests and, at the latest, with its test (tests/fakes/child_process.py).
+"""
 
 import contextlib
 import os
@@ -15,6 +18,7 @@ from typing import Self
 import requests
 
 from tests.fakes.canary import THE_CANARY
+from tests.fakes.child_process import start_child
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_MODEL = ROOT / "config" / "models" / "fruit"
@@ -62,7 +66,7 @@ class GatewayProcess:
         """Return when the banner is out, that is when devices are served."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_", "IOTHUB_"))}
         with self.log_file.open("a") as log:
-            self._process = subprocess.Popen(
+            self._process = start_child(
                 [*self._prefix, sys.executable, "-m", "gateway", "run", *self._arguments],
                 cwd=ROOT,
                 env=inherited | self._environment,

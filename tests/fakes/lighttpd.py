@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.simulators.ports import free_port
+from tests.fakes.child_process import start_child
 
 SEARCH_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 LIGHTTPD = shutil.which("lighttpd", path=SEARCH_PATH)
@@ -53,7 +54,7 @@ def lighttpd(folder: Path, picture: bytes, *, username: str, password: str) -> I
     config = folder / "lighttpd.conf"
     config.write_text(_CONFIG.format(root=root, port=port, users=users, realm=REALM))
     assert LIGHTTPD is not None
-    with subprocess.Popen([LIGHTTPD, "-D", "-f", str(config)], stderr=subprocess.PIPE) as server:
+    with start_child([LIGHTTPD, "-D", "-f", str(config)], stderr=subprocess.PIPE) as server:
         try:
             _until_it_listens(port, server)
             yield f"http://127.0.0.1:{port}"

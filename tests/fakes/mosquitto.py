@@ -20,6 +20,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from gateway.simulators.ports import free_port
+from tests.fakes.child_process import start_child
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ROOT / "config" / "mosquitto.conf"
@@ -86,7 +87,7 @@ class Mosquitto:
         file.write_text("\n".join(self._lines()) + "\n")
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         with (self.folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([program, "-c", str(file)], stdout=log, stderr=log)
+            self._process = start_child([program, "-c", str(file)], stdout=log, stderr=log)
         give_up_at = time.monotonic() + START_TIMEOUT_S
         while not _accepts(self.port):
             assert self._process.poll() is None, f"mosquitto ended: {self.log[-2000:]}"

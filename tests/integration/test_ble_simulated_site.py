@@ -23,6 +23,7 @@ from gateway.simulators.bluez.site import BleSiteOptions, simulated_ble_site
 from gateway.simulators.devices.ble_cameras import CAMERAS
 from gateway.simulators.devices.pictures import pictures
 from tests.fakes.ble_site import needs_dbus_daemon
+from tests.fakes.child_process import start_child
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 
 WAIT_S = 60.0
@@ -58,7 +59,7 @@ class Simulation:
             *seen,
             *arguments,
         ]
-        self.process = subprocess.Popen(
+        self.process = start_child(
             command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1
         )
         self.environment: dict[str, str] = {}

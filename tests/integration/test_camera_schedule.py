@@ -16,7 +16,15 @@ from adapters.camera_pull.camera import FIRST_WITHIN_S, Outcome, PulledCamera
 from adapters.camera_pull.places import Places
 from adapters.camera_pull.trust import TrustStore
 from gateway.clock import SystemClock
-from gateway.errors import AdapterUnavailable, CommandUnknown, IntakeFull, NotAnImage, OutboxFull, SubmitTimeout
+from gateway.errors import (
+    AdapterUnavailable,
+    CommandUnknown,
+    DiskUnavailable,
+    IntakeFull,
+    NotAnImage,
+    OutboxFull,
+    SubmitTimeout,
+)
 from gateway.messages import DeviceCommand, Image, Transport
 from gateway.settings import CameraPullSettings
 from tests.fakes.intake import FakeIntake
@@ -124,6 +132,16 @@ async def test_a_full_outbox_drops_the_picture_and_the_camera_is_asked_for_a_new
             intake.fault = None
             await until(lambda: bool(intake.events))
     assert intake.submissions[0].payload != intake.submissions[-1].payload
+
+
+async def test_a_moments_trouble_of_the_disk_does_not_cost_a_minute_of_pictures() -> None:
+    intake = FakeIntake(fault=DiskUnavailable("a moment's trouble"))  # devices are asked to wait for a minute
+    async with raw_camera(numbered()) as camera:
+        site = watched(settings(camera.url), intake)
+        async with running(site.cameras):
+            await until(lambda: site.outcomes("unavailable") >= 1)
+            intake.fault = None
+            await until(lambda: bool(intake.events))
 
 
 async def test_a_picture_whose_commit_is_not_known_keeps_its_id() -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from gateway.outbox.inspection import list_events
+from tests.fakes.child_process import start_child
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.mosquitto import needs_mosquitto
 
@@ -86,7 +87,7 @@ def test_a_simulated_http_camera_tells_each_answer(tmp_path: Path) -> None:
 
 def test_a_simulated_snapshot_camera_prints_the_line_that_makes_a_gateway_ask_it(tmp_path: Path) -> None:
     options = ["--port", "0", "--auth", "digest", "--tls", "--form", "mjpeg", "--interval", "0.2"]
-    with subprocess.Popen(
+    with start_child(
         [
             sys.executable,
             "-m",

@@ -23,6 +23,7 @@ from gateway.errors import LinkDown
 from gateway.messages import Command
 from gateway.settings import CloudSettings
 from gateway.simulators.iot_hub.devices import new_key
+from tests.fakes.child_process import start_child
 from tests.fakes.edge import QUICK, RunningEdge, edge_in_thread
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.link import eventually, link_with, message
@@ -162,7 +163,7 @@ def test_doctor_says_whether_the_runtimes_socket_is_there(edge: RunningEdge) -> 
 def test_a_stand_in_of_the_runtime_can_be_started_by_hand(tmp_path: Path) -> None:
     """Paste what it prints, and the gateway is a module."""
     address = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}.{random.randint(2, 254)}"
-    with subprocess.Popen(
+    with start_child(
         [sys.executable, "-m", "gateway", "simulate", "edge", "--dir", str(tmp_path / "edge"), "--address", address],
         stdout=subprocess.PIPE,
         text=True,

@@ -18,11 +18,11 @@ import structlog
 from gateway.forwarder import Forwarder
 from gateway.forwarding.batch import Batch
 from gateway.messages import OutboxState
-from gateway.outbox import removal, requests
+from gateway.outbox import holding, removal, requests, store
 from gateway.ports import CloudSession
-from gateway.settings import CloudSettings, OutboxSettings
+from gateway.settings import CloudSettings, OutboxSettings, PolicyRuleSettings
 from tests.fakes.virtual_time import run_in_virtual_time
-from tests.simulation.year import Year, YearPlan
+from tests.simulation.year import DAY_S, Year, YearPlan
 
 SEEDS = int(os.environ.get("YEAR_SEEDS", "1"))
 WHOLE_ROUNDS_PER_DAY = int(os.environ.get("YEAR_ROUNDS_PER_DAY", "24"))
@@ -33,10 +33,15 @@ ROOMY = YearPlan(outbox=OutboxSettings(rows_max=10_000, bytes_max=16 * MIB), bac
 TIGHT = YearPlan(outbox=OutboxSettings(rows_max=1000, bytes_max=2 * MIB))
 
 
+def rule(device: str, **sets: Any) -> PolicyRuleSettings:
+    return PolicyRuleSettings(device=device, **sets)
+
+
 def short(plan: YearPlan) -> YearPlan:
     return replace(plan, days=60)
 
 
+HOLDS_BACK = "times to live, filters, summaries, newest first"
 POLICIES = {
     "full by rows: devices are told and send again": short(TIGHT),
     "full by bytes": short(replace(TIGHT, outbox=OutboxSettings(bytes_max=MIB), text_bytes=500)),
@@ -45,12 +50,31 @@ POLICIES = {
         replace(
             TIGHT,
             outbox=TIGHT.outbox.model_copy(update={"when_full": "evict_lowest_priority"}),
-            priorities=(0, 5, 9),
+            rules=tuple(rule(f"device-{ten}*", priority=priority) for ten, priority in enumerate((0, 9, 5, 9, 0))),
             drain_order="weighted",
         )
     ),
-    "times to live, filters, newest first": short(
-        replace(ROOMY, ttl_s=10 * 86_400.0, held_back=0.2, priorities=(3, 5), drain_order="newest_first")
+    HOLDS_BACK: short(
+        replace(
+            ROOMY,
+            cameras=20,
+            rules=(
+                rule("device-0*", min_probability=0.6, on_change=True, on_change_max_s=0, priority=3),
+                rule("device-1*", min_probability=0.6, summary="besides", summary_window_s=3 * DAY_S),
+                rule("device-2*", ttl_h=10 * 24),
+                rule("device-3*", summary="instead", summary_window_s=2 * DAY_S),
+                rule(
+                    "device-4*",
+                    on_change=True,
+                    on_change_max_s=0,
+                    on_change_of=("level",),
+                    summary="instead",
+                    summary_window_s=DAY_S,
+                    ttl_h=20 * 24,
+                ),
+            ),
+            drain_order="newest_first",
+        )
     ),
 }
 
@@ -130,6 +154,24 @@ def test_evictions_that_nobody_is_told_of_are_noticed(monkeypatch: pytest.Monkey
     monkeypatch.setattr(removal, "bury_each", _tell_nobody)
     with pytest.raises(AssertionError, match="neither there nor told"):
         live(0, POLICIES["evict_oldest"])
+
+
+@pytest.mark.parametrize(
+    ("part", "broken", "noticed"),
+    [
+        ("has_changed", lambda *_: True, "held back"),
+        ("_is_news", lambda *_: False, "held back"),
+        ("count_in_window", _tell_nobody, "summaries count"),
+        ("bury_held_back", _tell_nobody, "neither"),
+    ],
+)
+def test_policies_that_do_other_than_their_rules_say_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, part: str, broken: Any, noticed: str
+) -> None:
+    place = store if part == "bury_held_back" else requests if part == "count_in_window" else holding
+    monkeypatch.setattr(place, part, broken)
+    with pytest.raises(AssertionError, match=noticed):
+        live(0, replace(POLICIES[HOLDS_BACK], days=30, restarts_per_month=1))
 
 
 def test_drain_out_of_order_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

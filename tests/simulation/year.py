@@ -1,6 +1,7 @@
-"""A site that sees the cloud an hour a month: the real outbox on its file, the real forwarder, virtual time.
+"""A site that sees the cloud an hour a month: the real intake and its policies, the real outbox on its file, the real
+forwarder, virtual time. Only the model and the cloud are stand-ins.
 
-Fifty devices send readings, keep what is not acknowledged and send it again;
+Fifty devices send readings and pictures, keep what is not acknowledged and send it again;
 some answers get lost. The gateway is stopped, killed (a copy of its files, as
 the kernel has them, is where it goes on) and the machine started anew; the wall
 clock jumps, or begins in 1970. After each day and each hour of connection the
@@ -12,23 +13,26 @@ import asyncio
 import inspect
 import random
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from gateway.errors import Unavailable
 from gateway.forwarder import Forwarder
-from gateway.messages import ClockReading, EventDraft, EventState, OutboxState
+from gateway.intake import GatewayIntake, IntakeLimits
+from gateway.messages import ClockReading, OutboxState, Stamp
 from gateway.outbox.sqlite_outbox import SqliteOutbox, open_outbox
 from gateway.outbox.transaction import Transaction
-from gateway.ports import PendingQueue
-from gateway.settings import CloudSettings, OutboxSettings
+from gateway.policies import Policies
+from gateway.ports import EventStore, PendingQueue
+from gateway.settings import CloudSettings, OutboxSettings, PolicyRuleSettings
 from tests.fakes.intake import RecordingMeter
 from tests.fakes.lossy_cloud import Arrival, LossyCloud, Weather
-from tests.fakes.outbox import draft
 from tests.fakes.virtual_time import EPOCH, VirtualTimeLoop
+from tests.simulation.year_devices import Device, PictureReader, Sent, counted_in, expected
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -38,6 +42,14 @@ NO_LINK = Weather(refuses_connect=1.0, latency_s=0.5)
 THE_HOUR = Weather(latency_s=0.2, session_s=900.0, drops_after=0.01, drops_before=0.01)
 # The journal beside the file: SQLite checkpoints at 1000 pages of 4 KiB; with a margin.
 WAL_BYTES_MAX = 8 * 1024 * 1024
+# Bounds of the intake have tests of their own.
+ROOM_FOR_ALL = IntakeLimits(
+    in_flight_max=1000,
+    in_flight_bytes_max=1 << 30,
+    image_bytes_max=1 << 20,
+    reading_bytes_max=1 << 20,
+    submit_timeout_s=30.0,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +62,15 @@ class YearPlan:
     rounds_per_day: int = 1
     drain_order: str = "oldest_first"
     backoff_max_s: float = 1800.0
-    priorities: tuple[int, ...] = (5,)
-    ttl_s: float | None = None
-    held_back: float = 0.0  # the share that a policy filters or summarises at its commit
+    cameras: int = 0  # so many of the devices; the others send readings
+    rules: tuple[PolicyRuleSettings, ...] = ()
     restarts_per_month: int = 4
     text_bytes: int = 20  # of a reading
     forwarder_class: type[Forwarder] = Forwarder
 
 
 class SiteClock:
-    """A BootClock on virtual time whose wall may be wrong."""
+    """A BootClock and Timekeeper on virtual time whose wall may be wrong."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -80,12 +91,25 @@ class SiteClock:
     def reading(self) -> ClockReading:
         return ClockReading(wall=self.now(), boottime_s=self._loop.time() - self._booted_at_s)
 
+    def stamp(self) -> Stamp:
+        return Stamp(reading=self.reading(), is_synced=self.wall_clock_trusted())
+
+    def wall_clock_trusted(self) -> bool:
+        return False  # nobody tells a site without a network
+
     def jump(self, by: timedelta) -> None:
         self._wrong = by
 
     def reboot(self) -> None:
         self._boots += 1
         self._booted_at_s = self._loop.time()
+
+
+class NoJournal:
+    """A CrashJournal: no native code runs here."""
+
+    def working_on(self, payload_sha256: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class Held:
@@ -123,19 +147,6 @@ class CopyFiles:
         shutil.copytree(self.before, self.after)
 
 
-@dataclass(slots=True)
-class Device:
-    """Keeps what was not acknowledged, in order."""
-
-    name: str
-    made: int = 0
-    unsent: list[str] = field(default_factory=list)
-
-    def measure(self) -> None:
-        self.made += 1
-        self.unsent.append(f"{self.name}-{self.made}")
-
-
 class Hub(LossyCloud):
     """Notes in which order events were sent for the first time."""
 
@@ -159,7 +170,7 @@ class Year:
         self.plan = plan
         self.rng = random.Random(seed)
         self.hub = Hub(self.rng)
-        self.accepted: dict[int, str] = {}  # sequence → submission
+        self.accepted: dict[int, Sent] = {}  # by sequence
         self.refusals = 0
         self.repeats = 0
         self.file_bytes_peak = 0
@@ -167,8 +178,12 @@ class Year:
         self._folder = folder
         self._lives = 0
         self._clock = SiteClock(loop)
-        self._sequences: dict[str, int] = {}
-        self._devices = [Device(f"device-{number}") for number in range(plan.devices)]
+        self._sequences: dict[tuple[str, int], int] = {}
+        self._policies = Policies(plan.rules)
+        self._devices = [
+            Device(f"device-{number:02}", is_camera=number < plan.cameras, text_bytes=plan.text_bytes)
+            for number in range(plan.devices)
+        ]
         self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> OutboxState:
@@ -198,37 +213,23 @@ class Year:
 
     async def _send(self, device: Device) -> None:
         while device.unsent:
-            submission_id = device.unsent[0]
+            number = device.unsent[0]
             try:
-                receipt = await self._outbox.commit([self._draft(device, submission_id)])
+                receipt = await self._intake.submit(device.submission(number))
             except Unavailable:
                 self.refusals += 1
                 return
-            self._note(receipt.sequence, submission_id, is_duplicate=receipt.duplicate)
+            self._note(receipt.sequence, Sent(device=device, number=number), is_duplicate=receipt.duplicate)
             if self.rng.random() < 0.02:
                 return  # the answer was lost: it comes again
             del device.unsent[0]
 
-    def _draft(self, device: Device, submission_id: str) -> EventDraft:
-        plan, luck = self.plan, random.Random(submission_id)
-        fate = EventState.PENDING
-        if luck.random() < plan.held_back:
-            fate = luck.choice((EventState.FILTERED, EventState.SUMMARISED))
-        return _draft(
-            submission_id,
-            device.name,
-            self._clock,
-            values_json='{"t":"%s"}' % ("x" * plan.text_bytes),
-            priority=luck.choice(plan.priorities),
-            ttl_s=luck.choice((None, plan.ttl_s)),
-            fate=fate,
-        )
-
-    def _note(self, sequence: int, submission_id: str, *, is_duplicate: bool) -> None:
+    def _note(self, sequence: int, sent: Sent, *, is_duplicate: bool) -> None:
         self.repeats += is_duplicate
-        known = self._sequences.setdefault(submission_id, sequence)
-        assert known == sequence, f"{submission_id} became events {known} and {sequence}"
-        assert self.accepted.setdefault(sequence, submission_id) == submission_id, f"{sequence} was given twice"
+        name = (sent.device.name, sent.number)
+        known = self._sequences.setdefault(name, sequence)
+        assert known == sequence, f"{name} became events {known} and {sequence}"
+        assert self.accepted.setdefault(sequence, sent) == sent, f"{sequence} was given twice"
 
     # --- the hour ---
 
@@ -247,10 +248,17 @@ class Year:
     async def _settle(self) -> OutboxState:
         """Let the rest go: what came in since the last hour, and the last tombstones."""
         self.hub.weather = Weather()
+        for _ in range(2):
+            await asyncio.sleep(max((rule.summary_window_s for rule in self.plan.rules), default=0.0))
+            await self._let_the_writer_look()
+            await asyncio.sleep(4 * HOUR_S)
+        return cast("OutboxState", await self._outbox.state())
+
+    async def _let_the_writer_look(self) -> None:
+        """Return when it has removed what is too old, and closed the windows that are over: it waits in real time."""
         while await self._outbox.prune_step(self._clock.now()):
             self._check_writer()
-        await asyncio.sleep(4 * HOUR_S)
-        return cast("OutboxState", await self._outbox.state())
+        await self._outbox.prune_step(self._clock.now())
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():  # noqa: ASYNC110 - virtual time
@@ -263,6 +271,7 @@ class Year:
         self._real = open_outbox(data_dir, settings=self.plan.outbox, clock=self._clock, meter=RecordingMeter())
         self._real.start()
         self._outbox: Any = Held(self._real, self._loop)
+        self._intake = self._opened_intake()
         forwarder = self.plan.forwarder_class(
             queue=cast("PendingQueue", self._outbox),
             signal=self._real,
@@ -275,6 +284,22 @@ class Year:
         )
         self._task = asyncio.create_task(forwarder.run())
         self._failed = asyncio.create_task(self._real.failed())
+
+    def _opened_intake(self) -> GatewayIntake:
+        intake = GatewayIntake(
+            store=cast("EventStore", self._outbox),
+            classifier=PictureReader(),
+            limits=ROOM_FOR_ALL,
+            journal=NoJournal(),
+            is_poison=self._real.is_poison,
+            mint_id=lambda: "every device gives its own",
+            clock=self._clock,
+            timekeeper=self._clock,
+            meter=RecordingMeter(),
+            policies=self._policies,
+        )
+        intake.open()
+        return intake
 
     def _cloud_settings(self) -> CloudSettings:
         return CloudSettings.model_validate(
@@ -335,36 +360,45 @@ class Year:
     def _check_drained(self, high: int, state: OutboxState) -> None:
         missing = [s for s in range(1, high + 1) if s not in self.hub.sequences and s not in self.hub.buried]
         assert not missing, f"after the hour {len(missing)} are neither there nor told, from {missing[0]} on"
-        if self.plan.drain_order == "oldest_first" and len(set(self.plan.priorities)) == 1:
+        if self.plan.drain_order == "oldest_first" and not self.plan.rules:
             assert self.hub.firsts == sorted(self.hub.firsts), "not drained in order"
         check_ledger(state)
 
     def _check_all_accounted(self, state: OutboxState) -> None:
-        assert set(self.accepted) == set(range(1, state.sequence_high + 1)), "sequences have gaps"
-        for sequence, submission_id in self.accepted.items():
-            item = self.hub.items.get(("site-1", state.epoch.epoch, sequence))
+        items = {sequence: item for (_, _, sequence), item in self.hub.items.items()}
+        summaries = {sequence for sequence, item in items.items() if item["kind"] == "summary"}
+        assert set(self.accepted) | summaries == set(range(1, state.sequence_high + 1)), "sequences have gaps"
+        assert not summaries & set(self.accepted), "a summary has the sequence of an event"
+        for sequence, sent in self.accepted.items():
+            item = items.get(sequence)
             assert item is not None or sequence in self.hub.buried, f"{sequence} is neither at the hub nor told"
-            assert item is None or item["submission_id"] == submission_id
+            assert item is None or item["submission_id"] == f"{sent.device.name}-{sent.number}"
         assert (state.pending, state.dead, state.tombstones_pending) == (0, 0, 0)
         told = self.hub.buried - self.hub.sequences
         gone = state.evicted_total + state.expired_total + state.filtered_total + state.summarised_total
         assert len(told) <= gone <= len(self.hub.buried), f"{gone} went by policy, {len(told)} were told"
         check_ledger(state)
+        self._check_policies(state, [items[sequence] for sequence in summaries])
+
+    def _check_policies(self, state: OutboxState, summaries: Sequence[Mapping[str, Any]]) -> None:
+        """Compare with the rules, applied a second time; where the oldest make room some of it is gone."""
+        right = expected(self.accepted, {device.name: self._rule_of(device) for device in self._devices})
+        held_back = (state.filtered_total, state.summarised_total)
+        assert held_back == (len(right.filtered), len(right.summarised)), f"held back {held_back}"
+        sent = self.hub.sequences & set(self.accepted)
+        assert sent <= right.pending, f"{min(sent - right.pending)} was sent, and was to be held back"
+        assert right.filtered | right.summarised <= self.hub.buried, "what was held back is not told"
+        counted = counted_in(summaries)
+        assert counted == right.counted, f"summaries count {counted}, right is {right.counted}"
+
+    def _rule_of(self, device: Device) -> PolicyRuleSettings:
+        """Return the rule for a device; a year's rules name each device once, by its id's beginning."""
+        found = [rule for rule in self.plan.rules if device.name.startswith(rule.device.rstrip("*"))]
+        assert len(found) <= 1, f"{len(found)} rules are for {device.name}"
+        return found[0] if found else PolicyRuleSettings(priority=5)
 
 
 def check_ledger(state: OutboxState) -> None:
     """Accepted is delivered, pending, dead, evicted, expired, filtered and summarised together."""
     gone = state.evicted_total + state.expired_total + state.filtered_total + state.summarised_total
     assert state.sequence_high == state.pending + state.dead + state.delivered_total + gone, f"no sum: {state}"
-
-
-def _draft(submission_id: str, device_id: str, clock: SiteClock, *, values_json: str, **changes: Any) -> EventDraft:
-    reading = clock.reading()
-    plain = draft(
-        submission_id,
-        device_id=device_id,
-        values_json=values_json,
-        received_at=reading.wall,
-        boottime_s=reading.boottime_s,
-    )
-    return replace(plain, **changes)
