@@ -1,6 +1,7 @@
 """Options that several commands share, and how settings are found."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +9,11 @@ import typer
 
 from gateway.errors import OperatorError
 from gateway.settings import Settings, load_settings
+from gateway.settings.loading import SYSTEM_CONFIG
 
 CONFIG_VARIABLE = "GATEWAY_CONFIG"
 # Where a settings file is looked for when none is named: the current folder, a checkout, the system.
-CONFIG_PLACES = (Path("gateway.toml"), Path("config/gateway.toml"), Path("/etc/gateway-bridge/gateway.toml"))
+CONFIG_PLACES = (Path("gateway.toml"), Path("config/gateway.toml"), SYSTEM_CONFIG)
 
 ConfigOption = Annotated[
     Path | None,
@@ -37,7 +39,23 @@ def find_config(named: Path | None) -> Path:
         if not named.is_file():
             raise OperatorError(f"no settings file at {named}; write one with: gateway config init")
         return named
-    return next((place for place in CONFIG_PLACES if place.is_file()), packaged_config())
+    return next((place for place in CONFIG_PLACES if _is_there(place)), packaged_config())
+
+
+def _is_there(place: Path) -> bool:
+    """Return whether there is a settings file; raises OperatorError when that of the system is closed to this user."""
+    try:
+        return stat.S_ISREG(place.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        # The current folder may be somebody's closed home (Debian makes them so), with nothing of ours in it.
+        if not place.is_absolute():
+            return False
+        raise OperatorError(
+            f"the gateway of this machine has its settings in {place}, which is closed to you: put "
+            "sudo -u gateway-bridge before the command"
+        ) from error
 
 
 def packaged_config() -> Path:

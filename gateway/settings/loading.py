@@ -22,6 +22,10 @@ from gateway.settings.sections import Provenance, Section, Settings
 from gateway.settings.text_sources import EDGE_DEVICE_VARIABLE, CommandLineSource, EnvironmentSource
 from gateway.settings.toml_source import TomlSource
 
+# Of a gateway that is installed, by bundle or by hand: where its settings are, and its data unless they say otherwise.
+SYSTEM_CONFIG = Path("/etc/gateway-bridge/gateway.toml")
+SYSTEM_DATA = Path("/var/lib/gateway-bridge")
+
 _DATA_DIR: Key = ("gateway", "data_dir")
 _ID: Key = ("gateway", "id")
 _CAMERAS: Key = ("camera_pull", "camera")
@@ -49,6 +53,18 @@ def load_settings(
     return _Load(file, environment, overrides, cwd.absolute()).settings()
 
 
+def _data_dir(file: Path | None, environment: Mapping[str, str], cwd: Path) -> tuple[str, str]:
+    """Return where the data is when nobody says so, and why there."""
+    # systemd may give several state directories, separated by colons: the first is ours.
+    state = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        return str(cwd / state), "$STATE_DIRECTORY"
+    # So that a command typed at the site finds the data of the service, whose $STATE_DIRECTORY it does not have.
+    if file is not None and cwd / file == SYSTEM_CONFIG and SYSTEM_DATA.is_dir():
+        return str(SYSTEM_DATA), f"default with {SYSTEM_CONFIG}"
+    return str(cwd / "data"), "default"
+
+
 _Source = TomlSource | EnvironmentSource | CommandLineSource
 
 
@@ -67,7 +83,8 @@ class _Load:
         self._file_is_readable = all(source.given or not source.problems for source in from_file)
         self._home = environment.get("HOME", "")
         self._given = self._merged([list(source.given) for source in sources])
-        self._add_defaults_of_this_machine(environment, cwd)
+        self._default(_DATA_DIR, *_data_dir(file, environment, cwd))
+        self._add_defaults_of_this_machine(environment)
 
     def settings(self) -> Settings:
         self._read_secrets()
@@ -125,13 +142,8 @@ class _Load:
             text = self._home + text[1:]
         return str(given.folder / text)
 
-    def _add_defaults_of_this_machine(self, environment: Mapping[str, str], cwd: Path) -> None:
-        """Add what a default can't say in the schema: the state folder, the host's name, the packaged model."""
-        # systemd may give several state directories, separated by colons: the first is ours.
-        state = environment.get("STATE_DIRECTORY", "").split(":")[0]
-        self._default(
-            _DATA_DIR, str(cwd / state) if state else str(cwd / "data"), "$STATE_DIRECTORY" if state else "default"
-        )
+    def _add_defaults_of_this_machine(self, environment: Mapping[str, str]) -> None:
+        """Add what a default can't say in the schema: the host's name, the packaged model."""
         self._default(_MODEL_PATH, str(files("config") / str(Settings().model.path)), "default")
         # A container's host name changes with each deployment, the IoT Edge device's id does not.
         device = environment.get(EDGE_DEVICE_VARIABLE, "").strip()

@@ -89,7 +89,8 @@ class GatewaySettings(Section):
     data_dir: Path = Field(
         default=Path("data"),
         description="Where the outbox and its lock live; made when absent. Unset: the first folder of $STATE_DIRECTORY "
-        "(systemd sets it), else ./data where the gateway was started.",
+        "(systemd sets it); with /etc/gateway-bridge/gateway.toml /var/lib/gateway-bridge, if it is there; else ./data "
+        "where the gateway was started.",
     )
     log_format: Literal["auto", "human", "json"] = Field(
         default="auto", description="auto: human on a terminal, JSON lines otherwise (for journald, Docker, files)."

@@ -48,6 +48,17 @@ answer = json.load(urllib.request.urlopen(request, timeout=120))
 print(max(answer["predictions"], key=lambda p: p["probability"])["tagName"])
 """
 
+# Prints how many wheels there are, and which of them pip would not take.
+FIT = """
+import glob, os, sys, sysconfig
+sysconfig.get_platform = lambda: "linux-aarch64"
+sys.path.insert(0, glob.glob(sys.argv[1] + "/pip/pip-*.whl")[0])
+from pip._vendor.packaging.tags import sys_tags
+from pip._vendor.packaging.utils import parse_wheel_filename
+taken, wheels = set(sys_tags()), [os.path.basename(path) for path in glob.glob(sys.argv[1] + "/wheels/*.whl")]
+print(len(wheels), *(wheel for wheel in wheels if not taken & parse_wheel_filename(wheel)[3]))
+"""
+
 
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareDebian]:
@@ -70,9 +81,29 @@ def test_installed_gateway_classifies_a_picture_keeps_it_and_stops_cleanly(debia
     assert "ripe" in listed
 
 
+def test_commands_of_the_docs_find_the_services_data_from_a_closed_home(debian: BareDebian) -> None:
+    """Debian closes home folders to others; sudo gives no $STATE_DIRECTORY."""
+    at_home = "mkdir -p -m 0700 /home/pi && chown 1000:1000 /home/pi && cd /home/pi && setpriv --clear-groups"
+    as_service = "--reuid=gateway-bridge --regid=gateway-bridge gateway outbox list"
+    assert "ripe" in debian.run(f"{at_home} {as_service}").stdout
+    refused = debian.run(f"{at_home} --reuid=1000 --regid=1000 gateway outbox list", check=False)
+    assert refused.returncode == 2
+    assert "sudo -u gateway-bridge" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_nothing_in_it_needs_a_compiler_or_a_network(debian: BareDebian) -> None:
     assert debian.run("command -v gcc cc", check=False).returncode != 0
     assert debian.run("grep -c : /proc/net/dev").stdout.strip() == "1"  # lo alone
+
+
+@pytest.mark.skipif(ARCHITECTURE != "armv7l", reason="a question of 32 bits")
+def test_wheels_fit_a_32_bit_system_on_a_64_bit_kernel(debian: BareDebian) -> None:
+    """Raspberry Pi OS of 32 bits starts a 64-bit kernel on a Pi 3, 4 or 5: `uname -m` says aarch64 there."""
+    (debian.root / "tmp" / "fit.py").write_text(FIT)
+    said = debian.run(f"python3 /tmp/fit.py /root/{NAME}").stdout.split()
+    assert int(said[0]) >= 50
+    assert said[1:] == []
 
 
 def test_files_of_the_program_are_not_the_services_to_change(debian: BareDebian) -> None:

@@ -1,11 +1,14 @@
 """What the commands say to a person who made a mistake: one line and an exit code, never a traceback."""
 
+import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 
+from gateway.commands import options
+from gateway.errors import OperatorError
 from tests.fakes.gateway_process import DEMO_MODEL, ROOT
 from tests.fakes.outbox import draft
 from tests.fakes.outbox_parts import opened
@@ -59,6 +62,25 @@ def test_a_data_directory_with_an_impossible_name_is_a_mistake_in_the_settings(t
     assert done.returncode == 2
     assert "gateway.data_dir" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class Closed(PosixPath):
+    """A path that this user may not look at."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(self))
+
+
+def test_a_current_folder_that_is_closed_has_no_settings_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sudo -u gateway-bridge gateway ...` in a home folder, which Debian closes to others."""
+    monkeypatch.setattr(options, "CONFIG_PLACES", (Closed("gateway.toml"), Closed("config/gateway.toml")))
+    assert options.find_config(None) == options.packaged_config()
+
+
+def test_settings_of_the_service_that_are_closed_are_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "CONFIG_PLACES", (Closed("/etc/gateway-bridge/gateway.toml"),))
+    with pytest.raises(OperatorError, match="sudo -u gateway-bridge"):
+        options.find_config(None)
 
 
 def test_version_is_told_both_ways(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import Settings
+from gateway.settings import Settings, load_settings
 from tests.unit.settings.conftest import Load
 
 
@@ -118,6 +118,22 @@ def test_data_lives_in_the_first_state_directory_that_systemd_gives(load: Load) 
     settings = load("", environment={"STATE_DIRECTORY": "/var/lib/gateway:/var/lib/other"})
 
     assert settings.gateway.data_dir == Path("/var/lib/gateway")
+
+
+def test_settings_of_an_installed_gateway_mean_its_data(
+    site: Path, cwd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = site / "gateway.toml"
+    file.write_text("")
+    monkeypatch.setattr("gateway.settings.loading.SYSTEM_CONFIG", file)
+    monkeypatch.setattr("gateway.settings.loading.SYSTEM_DATA", tmp_path / "var")
+    not_installed = load_settings(file, {}, {}, cwd)
+    (tmp_path / "var").mkdir()
+
+    assert not_installed.gateway.data_dir == cwd / "data"
+    assert load_settings(file, {}, {}, cwd).gateway.data_dir == tmp_path / "var"
+    assert load_settings(file, {"STATE_DIRECTORY": "/srv"}, {}, cwd).gateway.data_dir == Path("/srv")
+    assert load_settings(None, {}, {}, cwd).gateway.data_dir == cwd / "data"
 
 
 def test_a_data_dir_that_was_set_wins_over_the_state_directory(load: Load, site: Path) -> None:
