@@ -23,6 +23,8 @@ PART_HEAD_BYTES_MAX = 8 * 1024
 STEP_BYTES = 64 * 1024
 # Bytes that tell a picture of any kind from anything else.
 _TELLING_BYTES = 12
+# The begin of a JPEG twice: some cameras send it, and no decoder takes it.
+_BEGIN_TWICE = b"\xff\xd8\xff\xd8"
 _GZIP = b"\x1f\x8b"
 _BLANKS = re.compile(rb"[\r\n \t]*")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
@@ -75,6 +77,8 @@ class PictureReader:
             raise CameraFault(Reason.TOO_LARGE, f"its picture has more than {self._bytes_max} bytes")
         self._grow(len(fresh))
         self._buffer += fresh
+        if self._buffer.startswith(_BEGIN_TWICE):
+            del self._buffer[:2]
         if not self._buffer:
             return
         if len(self._buffer) >= _TELLING_BYTES and not is_picture(self._buffer):

@@ -69,6 +69,12 @@ def forms() -> dict[str, bytes]:
         "identity.close": head(jpeg, "Transfer-Encoding: identity", length) + p,
         # A stamp behind the end of the picture, and its length in Content-Length.
         "junk-behind.close": head(jpeg, f"Content-Length: {n + 24}") + p + b"\0\0\0\0TS=1622547800.123456",
+        # A Dahua doorbell: a block of its recordings' format behind the picture. rroller/dahua#658.
+        "junk-behind-dahua.close": head(jpeg, f"Content-Length: {n + 8}") + p + b"dhav\x59\x19\x01\x00",
+        # ZoneMinder/zoneminder#758: the begin of the picture, and then the picture; libjpeg takes no such thing.
+        "begin-twice.close": head(jpeg, f"Content-Length: {n + 2}") + p[:2] + p,
+        # GuilhermeC18/node-onvif#33: the type of a stream, and one picture.
+        "typed-as-stream.close": head("Content-Type: multipart/x-mixed-replace;boundary=ipcam264", length) + p,
         "junk-before.close": head(jpeg) + b"\r\n\r\n" + p,
         "chunked.close": head(jpeg, "Transfer-Encoding: chunked") + chunks(p),
         "chunked-http10.close": head(jpeg, "Transfer-Encoding: chunked", first="HTTP/1.0 200 OK") + chunks(p),
@@ -126,6 +132,29 @@ def mjpeg_forms(p: bytes) -> dict[str, bytes]:
         "mjpeg-no-first-boundary.open": stream(
             f"{replace};boundary=e8b8c539", f"{jpeg}\r\n{length}\r\n\r\n".encode() + p + b"\r\n--e8b8c539\r\n"
         ),
+        # The same with the part's head in the answer's. arendst/Tasmota#12376.
+        "mjpeg-two-types.open": head(f"{replace};boundary=e8b8c539", jpeg, length)
+        + p
+        + f"\r\n--e8b8c539\r\n{jpeg}\r\n{length}\r\n\r\n".encode()
+        + p,
+        # Foscam G2. AlexxIT/go2rtc#1258.
+        "mjpeg-boundary-twice.open": head(f"{replace};boundary=ThisString")
+        + b"--ThisString\r\n"
+        + 2 * part("--ThisString", jpeg, length),
+        # AlexxIT/go2rtc#545: each boundary as if it were the last.
+        "mjpeg-end-dashes.open": stream(
+            f"{replace}; boundary=data-boundary", part("--data-boundary--", jpeg, length, "X-UtcTime:1690526144")
+        ),
+        # Trendnet TV-IP302PI. ZoneMinder/zoneminder#692.
+        "mjpeg-part-type-size.open": stream(
+            f"{replace}; boundary=frame", part("--frame", "Content-Type: image/jpeg;size=640x480", length)
+        ),
+        # D-Link DCS-930 and others: no number. sarxos/webcam-capture#441, mylisabox/flutter_mjpeg#41.
+        "mjpeg-part-length-no-number.open": stream(
+            f"{replace}; boundary=frame", part("--frame", jpeg, f"Content-Length: {n} bytes")
+        ),
+        # ffmpeg -f mpjpeg -listen 1. ArduPilot/MissionPlanner#3604.
+        "mjpeg-octet-stream.open": stream("Content-Type: application/octet-stream", part("--ffmpeg", jpeg)),
         "mjpeg-preamble.open": head(f"{replace}; boundary=frame")
         + b"This is a multipart stream.\r\n\r\n"
         + 2 * part("--frame", jpeg, length),
