@@ -13,6 +13,7 @@ NAMES = (
     "readings",
     "drain",
     "outbox_scale",
+    "salvage",
     "footprint",
     "mqtt_images",
     "mqtt_readings",

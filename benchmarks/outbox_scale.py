@@ -57,8 +57,8 @@ def measure() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as name:
         full, empty = Path(name) / "full", Path(name) / "empty"
         for folder in (full, empty):
-            asyncio.run(_make(folder))
-        _fill(full / "outbox.db")
+            asyncio.run(make(folder))
+        fill(full / "outbox.db", ROWS)
         yield from asyncio.run(_compare(full, empty))
 
 
@@ -67,23 +67,25 @@ def _open(folder: Path, *, keep_h: float = 1000) -> SqliteOutbox:
     return open_outbox(folder, settings=settings, clock=SystemClock(), meter=Metrics())
 
 
-async def _make(folder: Path) -> None:
+async def make(folder: Path) -> None:
+    """Make an empty outbox."""
     outbox = _open(folder)
     outbox.start()
     await asyncio.to_thread(outbox.close)
 
 
-def _fill(path: Path) -> None:
+def fill(path: Path, rows: int) -> None:
+    """Put so many events into an empty outbox; half of them are delivered."""
     moment = (datetime.now(UTC) - timedelta(days=100)).isoformat(timespec="microseconds")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        for first in range(1, ROWS + 1, FILL_ROWS):
-            last = min(ROWS, first + FILL_ROWS - 1)
-            values = {"first": first, "last": last, "half": ROWS // 2, "time": moment, "result": _RESULT}
+        for first in range(1, rows + 1, FILL_ROWS):
+            last = min(rows, first + FILL_ROWS - 1)
+            values = {"first": first, "last": last, "half": rows // 2, "time": moment, "result": _RESULT}
             connection.execute(_FILL, values)
-            print(f"\rfilling: {last:,} of {ROWS:,} rows", end="", file=sys.stderr)
+            print(f"\rfilling: {last:,} of {rows:,} rows", end="", file=sys.stderr)
         print(f"\rfilled: {path.stat().st_size / 2**30:.2f} GiB            ", file=sys.stderr)
-        connection.execute(_COUNT, {"rows": ROWS, "half": ROWS // 2})
+        connection.execute(_COUNT, {"rows": rows, "half": rows // 2})
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -134,10 +136,11 @@ def _opening(full: Path, empty: Path) -> Figure:
 
 async def _add(outbox: SqliteOutbox, groups: int = GROUPS) -> None:
     for _ in range(groups):
-        await asyncio.gather(*(outbox.commit([_draft(n)]) for n in range(GROUP)))
+        await asyncio.gather(*(outbox.commit([draft(n)]) for n in range(GROUP)))
 
 
-def _draft(n: int) -> EventDraft:
+def draft(n: int) -> EventDraft:
+    """Return a reading of one of fifty sensors."""
     return EventDraft(
         submission_id=f"0194-{time.monotonic_ns():018d}",  # as minted ids (UUIDv7), they sort by time
         item=None,

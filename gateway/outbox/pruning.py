@@ -22,6 +22,9 @@ PRUNE_ROWS = 200
 # by priority that may take many, and then it goes on with the next submission.
 EVICT_ROWS_PER_COMMIT_MAX = 1024
 COMMANDS_KEPT_MAX = 10_000
+# More ids than outbox.rows_max are not remembered; but so many, that in a small file, too, a device that sends again is
+# recognised, though its event was just pushed out. A few MB; where bytes are short they go sooner.
+IDS_KEPT_MIN = 10_000
 # All packet ids of one session; a broker repeats what it has not seen acknowledged, which is recent.
 DELIVERIES_KEPT_MAX = 65_535
 # Devices that on_change remembers: about 1 MB of labels, where a site has tens of devices.
@@ -74,11 +77,11 @@ def _choose(transaction: Transaction, cutoff_s: float) -> list[int]:
     ]
 
 
-def forget_ids(transaction: Transaction, *, cutoff_s: float = math.inf) -> int:
-    """Forget up to PRUNE_ROWS of the ids remembered longest; return how many."""
+def forget_ids(transaction: Transaction, *, cutoff_s: float = math.inf, limit: int = PRUNE_ROWS) -> int:
+    """Forget up to ``limit`` of the ids remembered longest; return how many."""
     if transaction.ledger.remembered == 0:
         return 0
-    bounds = {"age_s": cutoff_s, "limit": PRUNE_ROWS}
+    bounds = {"age_s": cutoff_s, "limit": limit}
     forgotten = transaction.connection.execute(transaction.queries.forget_ids, bounds).rowcount
     transaction.ledger.remembered -= forgotten
     return forgotten
@@ -112,8 +115,9 @@ def _forget(transaction: Transaction, *, keeping: Keeping) -> int:
     connection, queries = transaction.connection, transaction.queries
     cutoff_s = transaction.cutoff_s(keeping.ids.total_seconds())
     forgotten = forget_ids(transaction, cutoff_s=cutoff_s)
-    if transaction.ledger.remembered > transaction.caps.rows_max:
-        forgotten += forget_ids(transaction)
+    surplus_ids = transaction.ledger.remembered - max(transaction.caps.rows_max, IDS_KEPT_MIN)
+    if surplus_ids > 0:
+        forgotten += forget_ids(transaction, limit=min(surplus_ids, PRUNE_ROWS))
     old = {"age_s": cutoff_s, "limit": PRUNE_ROWS}
     forgotten += connection.execute(queries.forget_commands, old).rowcount
     surplus = {"keep": COMMANDS_KEPT_MAX, "limit": PRUNE_ROWS}

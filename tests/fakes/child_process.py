@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
-_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+# A shell that starts tests in the background lets them ignore Ctrl-C, which children inherit: not these.
+_DIES_WITH_US = ("env", "--default-signal=INT", "setpriv", "--pdeathsig", "KILL", "--")
 _STARTED: "list[subprocess.Popen[Any]]" = []
 
 

@@ -42,7 +42,7 @@ HOLDING_BACK = {
 }
 HELD_BACK = frozenset({"filtered", "summarised"})
 # Each life begins by removing what is too old, and by closing the windows that are over.
-EXPIRE_POINTS = COMMIT_POINTS | {"outbox_before_prune": 3, "outbox_during_prune": 3, "outbox_after_prune": 3}
+EXPIRE_POINTS = COMMIT_POINTS | {"outbox_before_prune": 2, "outbox_during_prune": 1, "outbox_after_prune": 2}
 WINDOW_POINTS = COMMIT_POINTS | {"outbox_before_close_windows": 2, "outbox_after_close_windows": 2}
 ACKNOWLEDGED_BEFORE = (4, 30)
 # The writer looks for what is too old soon after a life has begun, and every 30 s.

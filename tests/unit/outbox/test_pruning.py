@@ -7,6 +7,7 @@ import pytest
 
 from gateway.errors import OutboxFull
 from gateway.messages import Command
+from gateway.outbox import pruning
 from gateway.outbox.inspection import read_state
 from gateway.outbox.pruning import COMMANDS_KEPT_MAX, PRUNE_ROWS
 from gateway.outbox.sqlite_outbox import SqliteOutbox
@@ -123,7 +124,8 @@ async def test_delivered_events_make_room_before_a_device_is_refused(tmp_path: P
         assert (await outbox.commit([draft("s-0", payload_sha256=A)])).duplicate
 
 
-async def test_remembered_ids_are_bounded_too(tmp_path: Path) -> None:
+async def test_remembered_ids_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "IDS_KEPT_MIN", 0)
     clock = StillClock()
     async with opened(tmp_path, settings=OutboxSettings(rows_max=10, delivered_keep_h=1), clock=clock) as outbox:
         for n in range(5):
@@ -131,7 +133,19 @@ async def test_remembered_ids_are_bounded_too(tmp_path: Path) -> None:
             await outbox.mark_delivered(range(1, 51), [])
         clock.advance(timedelta(hours=1))
         await prune_all(outbox, clock)
-        assert outbox._store.ledger.remembered <= 10
+        assert outbox._store.ledger.remembered == 10
+
+
+async def test_in_a_small_file_too_what_was_just_pushed_out_is_recognised(tmp_path: Path) -> None:
+    clock = StillClock()
+    settings = OutboxSettings(rows_max=10, when_full="evict_oldest")
+    async with opened(tmp_path, settings=settings, clock=clock) as outbox:
+        for n in range(40):
+            await outbox.commit([draft(f"s-{n}", payload_sha256=A)])
+        await prune_all(outbox, clock)
+        assert [(await outbox.commit([draft(f"s-{n}", payload_sha256=A)])).sequence for n in range(20)] == [
+            *range(1, 21)
+        ]
 
 
 async def test_old_commands_go_and_their_number_is_bounded(tmp_path: Path) -> None:
