@@ -118,7 +118,7 @@ def judge(stretches: Stretches) -> tuple[list[str], bool]:
         what = f"{len(stretch.items)} items, {stretch.repeats} repeats, {told} told by tombstones"
         said.append(
             f"{gateway} {epoch}: {'NOT ' if missing else ''}complete up to {stretch.high}: {what}"
-            + (f" ({reasons})" if reasons else "")
+            + (f" ({reasons})" if told else "")
         )
         said += [f"  MISSING: {first} to {last}" if first < last else f"  MISSING: {first}" for first, last in missing]
         said += [f"  CONTRADICTION: {text}" for text in stretch.wrong]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -129,8 +130,13 @@ def export(
             with _opened(out) as file:
                 count = export_events(data_dir, file, fmt=fmt, state=state, on_progress=advance)
                 file.flush()
+        except BrokenPipeError:
+            _forget_standard_output()  # who reads it (head, less) has enough
+            raise typer.Exit(0) from None
         except OSError as error:
-            raise OperatorError(f"can't write {out or 'standard output'}: {error.strerror}") from error
+            raise OperatorError(
+                f"can't write {out or 'standard output'}: {error.strerror}; nothing is left of it"
+            ) from error
     typer.echo(f"{count} events exported", err=True)
 
 
@@ -160,11 +166,25 @@ def requeue(
 
 @contextlib.contextmanager
 def _opened(out: Path | None) -> Iterator[TextIO]:
-    if out is None:
-        yield sys.stdout
+    """Enter: what to write to. A file has its name only when it is whole and on the disk."""
+    if out is None or (out.exists() and not out.is_file()):  # /dev/stdout, a pipe
+        with contextlib.nullcontext(sys.stdout) if out is None else out.open("w", newline="", encoding="utf-8") as file:
+            yield file
         return
-    with out.open("w", newline="", encoding="utf-8") as file:
-        yield file
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _forget_standard_output() -> None:
+    """Let what is still in the buffer go nowhere, so that the interpreter's end does not fail on it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(value: Any) -> str:

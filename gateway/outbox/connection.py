@@ -154,7 +154,9 @@ def open_for_writing(path: Path, *, bytes_max: int, migrations: Sequence[Migrati
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Return a read-only connection; it works beside a running gateway. Raises sqlite3.Error."""
-    connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+    # SQLite wants to make its shared-memory file even to read. Where nobody can write and no WAL is, it need not.
+    nobody_writes = is_read_only(path.parent) and not path.with_name(f"{path.name}-wal").exists()
+    connection = _connect(f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if nobody_writes else ''}")
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -170,6 +172,11 @@ def unusable(path: Path, error: Exception) -> OutboxUnusable | DiskNotReady:
             return DiskNotReady(f"{path} can't be opened: the disk is full ({error}); free some space")
         if _primary_code(error) == sqlite3.SQLITE_IOERR:
             return DiskNotReady(f"{path} can't be opened ({error}): is the card in, and sound?")
+        if is_read_only(path.parent):
+            return OutboxUnusable(
+                f"{path} can't be opened where nothing can be written, since it was not closed: copy {path.name} and "
+                f"{path.name}-wal into another folder, and name that: --set gateway.data_dir=FOLDER"
+            )
         return OutboxUnusable(f"{path} can't be opened ({error}): check its permissions and the free disk space")
     if isinstance(error, sqlite3.Error):
         return damaged(path, error)
@@ -183,6 +190,14 @@ def damaged(path: Path, error: Exception | str) -> OutboxDamaged:
         "takes over what can be read",
         why=str(error),
     )
+
+
+def is_read_only(directory: Path) -> bool:
+    """Return whether the file system of ``directory`` is mounted read-only."""
+    try:
+        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _is_full(directory: Path) -> bool:

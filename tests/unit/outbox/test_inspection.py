@@ -1,8 +1,12 @@
 """A look from outside: the same whether or not a gateway runs on the file."""
 
+import asyncio
 import csv
 import io
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -170,3 +174,52 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     with pytest.raises(OutboxUnusable):
         read_state(tmp_path)
+
+
+def filled_with(data_dir: Path, count: int, *, copy: Path | None = None) -> Path:
+    """Make an outbox of ``count`` large readings; ``copy``: as it was before it was closed."""
+
+    async def fill() -> None:
+        async with opened(data_dir) as outbox:
+            await outbox.commit([draft(f"e-{n}", values_json='{"x":"' + "y" * 60_000 + '"}') for n in range(count)])
+            if copy is not None:
+                shutil.copytree(data_dir, copy)
+
+    asyncio.run(fill())
+    return data_dir
+
+
+def test_a_card_that_became_read_only_is_still_read(small_disk: Path, tmp_path: Path) -> None:
+    crashed = small_disk / "crashed"
+    data_dir = filled_with(small_disk / "data", 1, copy=crashed)
+    (crashed / "outbox.db-shm").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert read_state(data_dir).pending == 1
+    assert [event.submission_id for event in list_events(data_dir)] == ["e-0"]
+    with pytest.raises(OutboxUnusable, match=r"copy outbox\.db and outbox\.db-wal into another folder"):
+        read_state(crashed)
+    assert read_state(shutil.copytree(crashed, tmp_path / "copy")).pending == 1
+
+
+def export(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway", "outbox", "export", "--set", f"gateway.data_dir={data_dir}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_export_that_does_not_fit_leaves_no_half_file(small_disk: Path, tmp_path: Path) -> None:
+    data_dir = filled_with(tmp_path / "data", 80)
+    done = export(data_dir, "--out", str(small_disk / "all.jsonl"))
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert not [path for path in small_disk.iterdir() if path.is_file()]
+    assert export(data_dir, "--out", str(tmp_path / "all.jsonl")).returncode == 0
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 80
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    data_dir = filled_with(tmp_path / "data", 10)
+    command = f"{sys.executable} -m gateway outbox export --set gateway.data_dir={data_dir} | head -c 10"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stdout)) == (0, 10)
+    assert "Error" not in done.stderr
+    assert "can't" not in done.stderr
