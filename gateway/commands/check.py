@@ -1,6 +1,7 @@
 """``gateway check``: everything that a start would find wrong, without starting."""
 
 import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -17,18 +18,18 @@ from gateway.outbox.inspection import read_state
 from gateway.settings import MIB, Settings, describe
 from gateway.vision.bundle import inspect_bundle
 
+# In a pipe or a log nothing is cut short: who greps for a setting must find its whole name.
+_WIDTH_WITHOUT_TERMINAL = 10_000
 
-def print_check(settings: Settings) -> None:
-    """Print every setting with its origin, the model, the limits; raises OperatorError for what would stop a start."""
-    console = Console(soft_wrap=True)
-    table = Table("setting", "value", "from", box=None, pad_edge=False)
-    for row in describe(settings):
-        table.add_row(row.key, Text(row.value), row.origin)
-    console.print(table)
+
+def print_check(settings: Settings, *, show: bool = True) -> None:
+    """Print model, limits, and with ``show`` every setting; raises OperatorError for what would stop a start."""
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    if show:
+        _print_settings(console, settings)
     model = settings.model
     description = inspect_bundle(model.path, runtime=model.runtime, preprocessing=model.preprocessing, name=model.name)
     limits = derive_limits(settings, usable_cores())
-    console.print()
     console.print(Text(f"cloud    {in_words(settings.cloud)}{_assigned(settings)}"))
     console.print(f"model    {description.identity.name} on {description.identity.runtime}: {description.reason}")
     console.print(
@@ -44,6 +45,18 @@ def print_check(settings: Settings) -> None:
         console.print("All is well. A gateway runs on this data: stop it before you start another.")
     else:
         console.print("All is well: gateway run would start.")
+
+
+def _print_settings(console: Console, settings: Settings) -> None:
+    """Print each setting, its value without secrets, and where it came from."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", overflow="fold")
+    for row in describe(settings):
+        table.add_row(row.key, Text(row.value), Text(row.origin))
+    console.print(table)
+    console.print()
 
 
 def _assigned(settings: Settings) -> str:

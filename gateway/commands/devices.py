@@ -176,7 +176,10 @@ def _device_id(given: str) -> str:
 def _asked() -> str:
     from gateway.devices.secret import PASSWORD_CHARS_MIN, SECRET_CHARS_MAX
 
-    password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=sys.stdin.isatty()))
+    if sys.stdin.isatty():
+        password = str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")  # a script's: nothing to hide from, and nobody to ask
     if not PASSWORD_CHARS_MIN <= len(password) <= SECRET_CHARS_MAX:
         raise OperatorError(f"a password has {PASSWORD_CHARS_MIN} to {SECRET_CHARS_MAX} characters")
     return password

@@ -175,10 +175,11 @@ def _standing(app: "App") -> dict[str, Standing]:
 
 
 def _curl_options(app: "App") -> str:
-    if app.tls.http is None:
-        return ""
-    trusted = app.tls.http.trusted_file
-    return f"--cacert {trusted} " if trusted is not None else ""
+    """Return what curl must be told to be served, each with a space behind it."""
+    trusted = None if app.tls.http is None else app.tls.http.trusted_file
+    authority = f"--cacert {trusted} " if trusted is not None else ""
+    proof = "" if app.settings.http.effective_access == "open" else "-H 'Authorization: Bearer TOKEN' "
+    return authority + proof
 
 
 def _example() -> str:
@@ -200,8 +201,11 @@ def _stop_once(stop: asyncio.Event, manager: ServiceManager) -> None:
     stop.set()
 
 
-def check(config: ConfigOption = None, sets: SetOption = None) -> None:
+ShowOption = Annotated[bool, typer.Option(help="Print every setting and where it came from, secrets masked.")]
+
+
+def check(config: ConfigOption = None, sets: SetOption = None, *, show: ShowOption = True) -> None:
     """Check settings, model and data directory without starting; prints every value and where it came from."""
     from gateway.commands.check import print_check
 
-    print_check(load(config, sets))
+    print_check(load(config, sets), show=show)

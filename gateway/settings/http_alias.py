@@ -16,6 +16,7 @@ from gateway.settings.section import Section
 _PATH = re.compile(r"/(?:[!-~](?<![?#{}])|\{[A-Za-z_][A-Za-z0-9_]{0,31}\})*")
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _SOURCE = re.compile(r"query\.[!-~]{1,64}|header\.[A-Za-z0-9-]{1,64}|path\.[A-Za-z_][A-Za-z0-9_]{0,31}")
+_WITHOUT_BRACES = re.compile(r"(?:query|header|path)\.")
 _ID_TEXT = re.compile(r"[A-Za-z0-9._:@-]*")
 # The gateway's own: an alias there would take something away from other devices, or from probes.
 _RESERVED = ("/v1/", "/customvision/", "/healthz", "/readyz", "/image", "/url")
@@ -39,6 +40,8 @@ def check_alias_device_id(text: str) -> str:
     places = _PLACE.findall(text)
     if any(_SOURCE.fullmatch(place) is None for place in places) or not _ID_TEXT.fullmatch(_PLACE.sub("", text)):
         raise invalid("does not say where the device id comes from", _ID_CURE)
+    if _WITHOUT_BRACES.match(text):
+        raise invalid(f"would give every device the id {text}", f'Write "{{{text}}}" for what the request says.')
     return text
 
 

@@ -94,6 +94,7 @@ def logged_in(gateway: GatewayProcess, username: str | None, password: str | Non
 
 def test_the_banner_says_how_it_stands(gateway: GatewayProcess) -> None:
     assert gateway.banner.count("devices with a token or password only") == 2
+    assert "curl -H 'Authorization: Bearer TOKEN' --data-binary" in gateway.banner
 
 
 def test_without_proof_nobody_is_served_and_told_how(gateway: GatewayProcess) -> None:

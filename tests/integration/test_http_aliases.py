@@ -154,6 +154,7 @@ def test_success_leaves_after_the_commit_and_not_before() -> None:
         ('device_id = "{cam}"\npath = "/a"', "where the device id comes from"),
         ('device_id = "{path.cam}"\npath = "/a"', "does not have"),
         ('path = "/a"\n[[http.alias]]\npath = "/a"\nmethods = ["PUT"]', "twice"),
+        ('path = "/a"\ndevice_id = "query.cam"', 'Write "{query.cam}"'),
     ],
 )
 def test_mistakes_are_told_at_start(tmp_path: Path, toml: str, fault: str) -> None:

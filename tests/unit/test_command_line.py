@@ -9,6 +9,7 @@ import pytest
 
 from gateway.commands import options
 from gateway.errors import OperatorError
+from tests.fakes.canary import secret
 from tests.fakes.gateway_process import DEMO_MODEL, ROOT
 from tests.fakes.outbox import draft
 from tests.fakes.outbox_parts import opened
@@ -48,6 +49,23 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
     done = gateway("check", data_dir=tmp_path / "data")
     assert done.returncode == 2
     assert "not an SQLite database" in done.stderr
+
+
+def test_check_shows_whole_names_and_masks_secrets_in_a_pipe(tmp_path: Path) -> None:
+    key = secret("c2VjcmV0LWtleS1vZi10aGUtaHVi")
+    config = tmp_path / "gateway.toml"
+    text = f"HostName=hub.example;DeviceId=d;SharedAccessKey={key}"
+    config.write_text(f'[cloud]\nconnection_string = "{text}"\n')
+    done = gateway("check", "--show", "--config", str(config), data_dir=tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert lines["cloud.connection_string"].split()[1] == '"HostName=hub.example;DeviceId=d;SharedAccessKey=***"'
+    assert str(config) in lines["cloud.connection_string"]
+    assert key not in done.stdout + done.stderr
+    assert "…" not in done.stdout
+    short = gateway("check", "--no-show", data_dir=tmp_path / "data").stdout
+    assert "cloud.connection_string" not in short
+    assert "All is well" in short
 
 
 async def test_check_says_that_a_gateway_runs_there_already(data_dir: Path) -> None:
