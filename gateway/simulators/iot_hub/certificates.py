@@ -1,8 +1,7 @@
 """The stand-in's own certificate authority: a CA, a server certificate, device certificates on demand.
 
-Elliptic curve keys (P-256): they cost a millisecond, RSA keys a second on a small board. The CA is kept in its
-folder and used again, so that a gateway that trusts it still does after a restart; the server's certificate is new
-each time. Times are UTC.
+The CA is kept in its folder and used again, so that a gateway that trusts it still does after a restart; the server's
+certificate is new each time. Times are UTC.
 """
 
 import ipaddress
@@ -13,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gateway.tls.issuing import Authority, Validity, new_key, pem_of, pem_of_key
 
 _VALID_DAYS = 365
 _CLOCK_SKEW = timedelta(hours=1)
@@ -34,13 +33,11 @@ class CertificateAuthority:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.ca_file = directory / "ca.pem"
-        self._key_file = directory / "ca.key"
-        if not (self.ca_file.exists() and self._key_file.exists()):
-            self._create()
-        self._certificate = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
-        key = serialization.load_pem_private_key(self._key_file.read_bytes(), password=None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey), "we wrote this file"
-        self._key = key
+        key_file = directory / "ca.key"
+        if not (self.ca_file.exists() and key_file.exists()):
+            made = Authority.new("gateway-bridge stand-in CA", _for_days(10 * _VALID_DAYS))
+            self._write("ca", made.certificate, made.key)
+        self._authority = Authority.parse(self.ca_file.read_bytes(), key_file.read_bytes())
 
     def server_context(self, hostname: str, *, not_before: datetime | None = None) -> ssl.SSLContext:
         """Return a TLS 1.2+ context for ``hostname``; client certificates are asked for and not required."""
@@ -67,36 +64,16 @@ class CertificateAuthority:
         names: Sequence[x509.GeneralName] = (),
     ) -> CertificateFiles:
         """Write and return a certificate and its key; without a common name ``names`` are all that it has."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if for_server else ExtendedKeyUsageOID.CLIENT_AUTH
-        now = datetime.now(UTC)
-        builder = (
-            _builder(common_name, self._certificate.subject, key.public_key())
-            .not_valid_before(not_before or now - _CLOCK_SKEW)
-            .not_valid_after(not_after or now + timedelta(days=_VALID_DAYS))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        key = new_key()
+        year = _for_days(_VALID_DAYS)
+        certificate = self._authority.issue(
+            key,
+            Validity(not_before or year.not_before, not_after or year.not_after),
+            common_name=common_name,
+            for_server=for_server,
+            names=[*(_alternative_names(common_name) if for_server else ()), *names],
         )
-        alternative = [*(_alternative_names(common_name) if for_server else ()), *names]
-        if alternative:
-            builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
-        return self._write(file_name, builder.sign(self._key, hashes.SHA256()), key)
-
-    def _create(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = "gateway-bridge stand-in CA"
-        now = datetime.now(UTC)
-        certificate = (
-            _builder(name, _name(name), key.public_key())
-            .not_valid_before(now - _CLOCK_SKEW)
-            .not_valid_after(now + timedelta(days=10 * _VALID_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_CA_KEY_USAGE, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        self._write("ca", certificate, key)
+        return self._write(file_name, certificate, key)
 
     def _write(
         self, file_name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
@@ -105,39 +82,14 @@ class CertificateAuthority:
             certificate=self._directory / f"{file_name}.pem", key=self._directory / f"{file_name}.key"
         )
         files.key.touch(mode=0o600)
-        files.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files.key.write_bytes(pem_of_key(key))
+        files.certificate.write_bytes(pem_of(certificate))
         return files
 
 
-_CA_KEY_USAGE = x509.KeyUsage(
-    digital_signature=True,
-    key_cert_sign=True,
-    crl_sign=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
-
-
-def _builder(common_name: str, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    return x509.CertificateBuilder(
-        issuer_name=issuer,
-        subject_name=_name(common_name),
-        public_key=public_key,
-        serial_number=x509.random_serial_number(),
-    )
+def _for_days(days: int) -> Validity:
+    now = datetime.now(UTC)
+    return Validity(now - _CLOCK_SKEW, now + timedelta(days=days))
 
 
 def _alternative_names(hostname: str) -> list[x509.GeneralName]:
