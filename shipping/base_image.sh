@@ -10,15 +10,17 @@ mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 case $arch in
 armhf) name=docker.io/arm32v7/debian:bookworm-slim platform="--arch arm --variant v7" binfmt=qemu-arm ;;
 arm64) name=docker.io/arm64v8/debian:bookworm-slim platform="--arch arm64" binfmt=qemu-aarch64 ;;
-amd64) name=docker.io/library/debian:bookworm-slim platform="--arch amd64" binfmt="" ;;
+amd64) name=docker.io/library/debian:bookworm-slim platform="--arch amd64" binfmt=qemu-x86_64 ;;
 *) echo "base_image.sh: armhf, arm64 or amd64, not $arch" >&2; exit 2 ;;
 esac
 root=$cache/bookworm-$arch
 here=$(cd "$(dirname "$0")" && pwd)
 
-if [ -n "$binfmt" ] && [ ! -e "/proc/sys/fs/binfmt_misc/$binfmt" ]; then
+# A board builds its own architecture without QEMU, and most 64-bit ARM boards run 32-bit programs by themselves.
+host=$(dpkg --print-architecture)
+if [ "$arch" != "$host" ] && [ ! -e "/proc/sys/fs/binfmt_misc/$binfmt" ]; then
     mountpoint -q /proc/sys/fs/binfmt_misc || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-    update-binfmts --enable "$binfmt"
+    update-binfmts --enable "$binfmt" || [ "$arch on $host" = "armhf on arm64" ]
 fi
 
 if [ ! -e "$root/.complete" ]; then
