@@ -27,8 +27,7 @@ class PowerCut:
         copy = cut_power(site)
         site.kill()
         site.disk.replace(copy)
-        site.ledger.mark()
-        return come_back(site, cut_before)
+        return come_back(site, cut_before, since=time.monotonic())
 
 
 def cut_power(site: Site) -> Path:
@@ -58,9 +57,7 @@ class KillThenPowerCut:
         site.kill()
         site.disk.replace(copy)
         site.shim.apply(Ailment())
-        site.ledger.take_recovery()
-        site.ledger.mark()
-        return come_back(site, cut_before)
+        return come_back(site, cut_before, since=time.monotonic())
 
 
 class _Ailing:

@@ -36,10 +36,9 @@ class RandomKill:
 
     def cycle(self, site: Site, rng: random.Random) -> Cycle:
         time.sleep(rng.uniform(*LIFE_S))
-        cut_before = site.ledger.cut_short
-        site.ledger.mark()
+        cut_before, killed_at = site.ledger.cut_short, time.monotonic()
         site.kill()
-        return come_back(site, cut_before)
+        return come_back(site, cut_before, since=killed_at)
 
 
 class KillAtPoint:
@@ -56,9 +55,9 @@ class KillAtPoint:
         # Read here: what the kill above cut short has been noticed, and is not counted.
         cut_before = site.ledger.cut_short
         passed = site.wait_until(lambda: not gateway.running(), POINT_WAIT_S)
-        site.ledger.mark()
+        killed_at = time.monotonic()
         site.kill()
-        return replace(come_back(site, cut_before), felt=passed)
+        return replace(come_back(site, cut_before, since=killed_at), felt=passed)
 
 
 class KillWhileEvicting:
@@ -79,8 +78,9 @@ class KillWhileEvicting:
         return replace(done, felt=done.felt and bool(site.told()))
 
 
-def come_back(site: Site, cut_before: int) -> Cycle:
-    """Start the gateway again and return what the cut did. The ledger's clock runs already."""
+def come_back(site: Site, cut_before: int, *, since: float) -> Cycle:
+    """Start the gateway again and return what the cut did. Recovery counts from ``since``, when it was cut."""
+    site.ledger.mark_since(since)
     site.start()
     site.wait_for_acknowledgements(what="after a restart")
     site.check_disk(site.ledger.snapshot())

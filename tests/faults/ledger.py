@@ -79,6 +79,11 @@ class Ledger:
             if self._marked_at is None:
                 self._marked_at = time.monotonic()
 
+    def mark_since(self, moment: float) -> None:
+        """Let the clock run since a moment: what was acknowledged between then and now did not stop it."""
+        with self._changed:
+            self._marked_at, self._recovered_after_s = moment, None
+
     def take_recovery(self) -> float | None:
         """Return the seconds from the last mark to the acknowledgement that followed, once; None if none did."""
         with self._changed:

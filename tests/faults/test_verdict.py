@@ -243,6 +243,18 @@ def test_the_clock_of_a_recovery_runs_from_the_mark_to_the_next_acknowledgement(
     assert (ledger.take_recovery(), ledger.take_recovery()) == (2.5, None)
 
 
+def test_what_was_acknowledged_while_a_gateway_was_being_killed_is_no_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("tests.faults.ledger.time.monotonic", lambda: now)
+    ledger = Ledger()
+    ledger.mark()
+    ledger.acknowledge("a")
+    ledger.mark_since(99.5)
+    now = 103.0
+    ledger.acknowledge("b")
+    assert ledger.take_recovery() == 3.5
+
+
 # --- the command --------------------------------------------------------------------------------------
 
 
