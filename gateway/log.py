@@ -2,7 +2,7 @@
 
 Human lines on a terminal, JSON lines otherwise. Whatever the caller passes, a line holds no secrets (redacted by
 shape and by field name), no bytes (``<N bytes>``), no control characters, and is bounded in length. Lines of a kind are
-bounded in number (``log_flood``). Times are UTC.
+bounded in number (``log_flood``), but for the level debug. Times are UTC.
 """
 
 import contextlib
@@ -42,7 +42,8 @@ def configure_logging(
     """
     out = sys.stderr if stream is None else stream
     human = log_format == "human" or (log_format == "auto" and out.isatty())
-    handler = BoundedHandler(out)
+    # Who asks for debug wants each submission's steps, and watches.
+    handler = BoundedHandler(out, is_bounded=log_level != "debug")
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_chain(),
@@ -73,14 +74,15 @@ def configure_logging(
 class BoundedHandler(logging.StreamHandler[TextIO]):
     """Writes lines, and how many were left out where there were too many of a kind."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, is_bounded: bool) -> None:
         super().__init__(stream)
+        self._is_bounded = is_bounded
         self._gate = FloodGate()
         self._reporter = structlog.get_logger(__name__)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write one line, or count it."""
-        if record.name == __name__:
+        if record.name == __name__ or not self._is_bounded:
             return super().handle(record)
         with self.lock or contextlib.nullcontext():
             self.tell_left_out()

@@ -96,7 +96,9 @@ class GatewaySettings(Section):
         default="auto", description="auto: human on a terminal, JSON lines otherwise (for journald, Docker, files)."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least serious messages to log. debug tells each submission's steps."
+        default="info",
+        description="The least serious messages to log. debug tells each submission's steps, however many lines that "
+        "are; otherwise lines of one kind are bounded.",
     )
     core_dumps: bool = Field(
         default=False,

@@ -285,6 +285,7 @@ class Site:
         proxy = tools.uplink.proxy if tools.resolver is None else f"http://{RESOLVED_HOST}:{tools.uplink.port}"
         preload = {} if tools.shim is None else tools.shim.environment()
         faces = {"GATEWAY_HTTP__LISTEN": self._http, "GATEWAY_ADMIN__LISTEN": self._admin}
+        faces["GATEWAY_GATEWAY__LOG_LEVEL"] = "debug"  # what is felt is read there: lines of a kind are not bounded
         cloud = {**self.hub.environment(), "GATEWAY_CLOUD__PROXY": proxy, **IMPATIENT}
         return {**faces, **cloud, **self.way.environment(), **preload, **self.wanted}
 

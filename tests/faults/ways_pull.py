@@ -64,7 +64,6 @@ class PulledCameras:
         return {
             "GATEWAY_CAMERA_PULL__CAMERA": json.dumps(asked),
             "GATEWAY_CAMERA_PULL__BACKOFF_MAX_S": "1",
-            "GATEWAY_GATEWAY__LOG_LEVEL": "debug",  # tells of each commit
         }
 
     def attach(self, gateway: GatewayProcess) -> None:

@@ -88,6 +88,16 @@ def test_lines_of_a_kind_are_few_and_their_number_is_told() -> None:
     ]
 
 
+def test_whoever_asks_for_debug_gets_every_line() -> None:
+    stream = io.StringIO()
+    configure_logging("json", "debug", stream=stream)
+
+    for _ in range(BURST_LINES + 20):
+        LOG.debug("event_committed")
+
+    assert len(stream.getvalue().splitlines()) == BURST_LINES + 20
+
+
 def test_lines_are_for_people_on_a_terminal() -> None:
     stream = configured("auto", Terminal())
 
