@@ -16,7 +16,7 @@ ifeq ($(LAN),1)
 RUN_FLAGS += --lan
 endif
 
-.PHONY: help run demo hub test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check bundle test-bundle clean venv test-deps system-deps sim-hub
+.PHONY: help run demo hub test check-style unit soak fault-matrix test-bluez bench fuzz sbom audit lock release-check bundle test-bundle test-systemd test-compose clean venv test-deps system-deps sim-hub
 
 help: ## Show the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -109,6 +109,13 @@ bundle: $(VENV)/.installed-test ## One archive that installs without a network: 
 
 test-bundle: $(VENV)/.installed-test bundle ## Install the bundle in a bare Debian without a network, upgrade it, go back (root; minutes)
 	@BUNDLE_ARCH=$(ARCH) SHIPPING_CACHE=$(SHIPPING_CACHE) $(BIN)/python -m pytest -m shipped tests/shipped/test_bundle.py $(PYTEST_FLAGS)
+
+test-systemd: $(VENV)/.installed-test ## The bundle where systemd is process 1: installed, stalled, killed, power cut, upgraded, removed (root; minutes)
+	@$(MAKE) --no-print-directory bundle ARCH=x86_64
+	@SHIPPING_CACHE=$(SHIPPING_CACHE) $(BIN)/python -m pytest -m shipped -s tests/shipped/test_site_systemd.py tests/shipped/test_site_power.py $(PYTEST_FLAGS)
+
+test-compose: $(VENV)/.installed-test image-amd64 ## config/compose.yaml on a Docker engine of the test's own (root, Debian; minutes)
+	@SHIPPING_CACHE=$(SHIPPING_CACHE) $(BIN)/python -m pytest -m shipped -s tests/shipped/test_site_compose.py $(PYTEST_FLAGS)
 
 lock: ## Renew constraints.txt (needs uv)
 	@uv pip compile --universal --python-version 3.11 --extra test --extra test-bluez --extra fuzz --extra release --extra train --extra ble --extra ble-sensors --quiet --no-header --no-annotate --upgrade pyproject.toml -o constraints.txt

@@ -59,6 +59,8 @@ class Respawner:
         while True:
             started = time.monotonic()
             code = self._run_once(last_exit)
+            if code == 0:
+                self._manager.tell("STATUS=stopped")
             if code in {0, OPERATOR_ERROR}:
                 return code
             if self._signals:

@@ -38,8 +38,8 @@ def make(architecture: str, cache: Path, out: Path) -> Path:
             _output("sh", "shipping/debs.sh", "armhf", str(cache), str(folder / "debs"))
         _pip(folder / "pip")
         _data(folder, architecture)
-        _checksums(folder)
-        return _archive(folder, out / f"{name}.tar.gz")
+        checksums(folder)
+        return pack(folder, out / f"{name}.tar.gz")
 
 
 def _own_wheel(wheels: Path) -> None:
@@ -97,13 +97,14 @@ def _data(folder: Path, architecture: str) -> None:
     (folder / "ARCHITECTURE").write_text(f"{architecture}\n")
 
 
-def _checksums(folder: Path) -> None:
+def checksums(folder: Path) -> None:
+    """Write SHA256SUMS of all that is in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
-def _archive(folder: Path, target: Path) -> Path:
+def pack(folder: Path, target: Path) -> Path:
     """Pack with fixed owners, order and times; wheels are compressed already, so the fastest level does."""
     target.parent.mkdir(parents=True, exist_ok=True)
 

@@ -9,7 +9,7 @@ missing=""
 [ $# -gt 0 ] ||
     set -- curl:curl mosquitto:mosquitto mosquitto_pub:mosquitto-clients dbus-daemon:dbus node:nodejs npm:npm \
         faketime:faketime ip:iproute2 lighttpd:lighttpd mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev \
-        systemd-analyze:systemd strace:strace
+        systemd-analyze:systemd strace:strace docker-compose:docker-compose
 for needed in "$@"; do
     command -v "${needed%%:*}" >/dev/null 2>&1 || missing="$missing ${needed##*:}"
 done

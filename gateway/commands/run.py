@@ -197,7 +197,7 @@ def _uplink_text(uplink: Mapping[str, object]) -> str:
 def _stop_once(stop: asyncio.Event, manager: ServiceManager) -> None:
     if stop.is_set():
         os._exit(130)  # a second signal means: now
-    manager.tell(STOPPING)
+    manager.tell(STOPPING, "STATUS=stopping")
     stop.set()
 
 

@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bluez_vm.initrd import build_initrd
-from tests.bluez_vm.kernel import unpacked_kernel
 from tests.bluez_vm.lines import Kind, Line
-from tests.bluez_vm.machine import ROOT, CannotRun, bluetoothd, make_ready
-from tests.bluez_vm.vm import DEFAULT_ACCEL, Outcome, qemu_command, run_machine
+from tests.bluez_vm.needs import MODULES, TOOLS, bluetoothd
+from tests.bluez_vm.vm import Outcome, qemu_command, run_machine
+from tests.vm.initrd import build_initrd
+from tests.vm.kernel import unpacked_kernel
+from tests.vm.machine import DEFAULT_ACCEL, ROOT, CannotRun, make_ready
 
+INIT = Path(__file__).parent / "init.sh"
 BUILD = ROOT / "build" / "bluez-vm"
 PYCACHE = BUILD / "pycache"
 OUT = BUILD / "out"
@@ -40,8 +42,8 @@ def main() -> int:
 
 def _prepared(accel: str) -> list[str]:
     """Return the command that starts the machine. Raises CannotRun."""
-    make_ready()
-    kernel = unpacked_kernel(BUILD / "kernel")
+    make_ready(TOOLS)
+    kernel = unpacked_kernel(BUILD / "kernel", MODULES)
     _compile_ahead()
     environment = {
         "PROJECT": str(ROOT),
@@ -51,7 +53,7 @@ def _prepared(accel: str) -> list[str]:
         "BLUETOOTHD": str(bluetoothd()),
         "SCENARIOS": os.environ.get("BLUEZ_VM_SCENARIOS", ""),
     }
-    return qemu_command(kernel, build_initrd(BUILD, kernel, environment), OUT, accel=accel)
+    return qemu_command(kernel, build_initrd(BUILD, kernel, INIT, environment), OUT, accel=accel)
 
 
 def _compile_ahead() -> None:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bluez_vm.kernel import Kernel
 from tests.bluez_vm.lines import Kind, Line, parsed
-from tests.bluez_vm.machine import GUEST_MEMORY_MB, which
+from tests.vm.kernel import Kernel
+from tests.vm.machine import DEFAULT_ACCEL, GUEST_MEMORY_MB, which
 
-# Emulation, on purpose: KVM inside a virtual machine is often there and hangs.
-DEFAULT_ACCEL = "tcg"
 KILL_AFTER_S = 5.0
 
 

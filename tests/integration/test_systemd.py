@@ -61,7 +61,7 @@ def test_unit_is_hardened_and_each_exception_has_its_reason(analyze: str) -> Non
     assert overall.returncode == 0, overall.stdout[-200:]
 
 
-def test_picture_is_served_with_no_more_system_calls_and_memory_rights_than_the_unit_gives(
+def test_picture_is_served_and_the_clock_asked_with_no_more_system_calls_and_memory_rights_than_the_unit_gives(
     analyze: str, tmp_path: Path
 ) -> None:
     """strace answers EPERM to every call outside of the unit's filter, as the kernel would."""
@@ -75,6 +75,7 @@ def test_picture_is_served_with_no_more_system_calls_and_memory_rights_than_the_
     with GatewayProcess(tmp_path / "data", prefix=[*traced, *unprivileged]) as gateway:
         assert gateway.post_picture((ROOT / "examples" / "banana-ripe.jpg").read_bytes()).status_code == 200
         assert gateway.stop() == 0
+        assert "clock_state_unknown" not in gateway.log_file.read_text()
     assert "EPERM" in (tmp_path / "denied").read_text()  # the check can fail: something was asked for and denied
 
 
@@ -165,6 +166,7 @@ def test_gateway_says_that_it_serves_that_it_starts_again_after_a_crash_and_that
     assert second not in {first, gateway.pid}
     assert gateway.stop() == 0
     assert until(systemd, "STOPPING=1") == second
+    assert until(systemd, "STATUS=stopped") == gateway.pid
 
 
 def test_stalled_gateway_misses_the_watchdog_and_says_where_it_hangs(

@@ -9,13 +9,15 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.fakes.gateway_process import ROOT
 
 DEBIAN_NAMES = {"armv7l": "armhf", "aarch64": "arm64", "x86_64": "amd64"}
 CACHE = Path(os.environ.get("SHIPPING_CACHE", Path.home() / ".cache" / "gateway-bridge"))
+# As any Debian that is more than bare has it.
+PYTHON = ("python3", "ca-certificates", "tzdata")
 RUN_TIMEOUT_S = 1800
 
 
@@ -48,9 +50,15 @@ class BareDebian:
 @contextlib.contextmanager
 def bare_debian(architecture: str, scratch: Path) -> Iterator[BareDebian]:
     """Yield one with Python where the bundle does not bring it (it does on armv7l); gone with the ``with``."""
-    base = _cached_root(DEBIAN_NAMES[architecture])
-    if architecture != "armv7l":
-        base = _with_python(base)
+    debian_name = DEBIAN_NAMES[architecture]
+    base = cached_root(debian_name) if architecture == "armv7l" else cached_root(debian_name, "python", PYTHON)
+    with layered(base, scratch) as root:
+        yield BareDebian(root)
+
+
+@contextlib.contextmanager
+def layered(base: Path, scratch: Path) -> Iterator[Path]:
+    """Yield a root that is ``base`` with a layer in memory over it, to write to; gone with the ``with``."""
     scratch.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(scratch)], check=True)
     merged = scratch / "merged"
@@ -59,26 +67,27 @@ def bare_debian(architecture: str, scratch: Path) -> Iterator[BareDebian]:
             (scratch / name).mkdir()
         layers = f"lowerdir={base},upperdir={scratch}/upper,workdir={scratch}/work"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, str(merged)], check=True)
-        yield BareDebian(merged)
+        yield merged
     finally:
         subprocess.run(["umount", "--recursive", "--lazy", str(scratch)], check=False)
 
 
-def _cached_root(debian_name: str) -> Path:
+def cached_root(debian_name: str, kind: str = "", packages: Sequence[str] = ()) -> Path:
+    """Return the folder with a bare Debian, or with one that has these packages too, made when first asked for."""
     script = [str(ROOT / "shipping" / "base_image.sh"), debian_name, str(CACHE), "root-only"]
     subprocess.run(["sh", *script], check=True, stdout=subprocess.DEVNULL)
-    return CACHE / f"bookworm-{debian_name}"
+    base = CACHE / f"bookworm-{debian_name}"
+    return _with_packages(base, kind, packages) if kind else base
 
 
-def _with_python(base: Path) -> Path:
-    """Return a copy of the root with Debian's Python, as any Debian that is more than bare has it."""
-    made = base.with_name(f"{base.name}-python")
+def _with_packages(base: Path, kind: str, packages: Sequence[str]) -> Path:
+    made = base.with_name(f"{base.name}-{kind}")
     if not (made / ".complete").exists():
         shutil.rmtree(made, ignore_errors=True)
         subprocess.run(["cp", "-a", str(base), str(made)], check=True)
         (made / ".complete").unlink()
         shutil.copy("/etc/resolv.conf", made / "etc" / "resolv.conf")
-        install = "apt-get -qq update && apt-get -qq -y install python3 ca-certificates tzdata"
+        install = f"apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install {' '.join(packages)}"
         subprocess.run(["chroot", str(made), "sh", "-c", install], check=True, stdout=subprocess.DEVNULL)
         (made / ".complete").touch()
     return made

@@ -14,6 +14,7 @@ import yaml
 
 from gateway import __version__
 from gateway.settings import Settings, load_settings
+from tests.conftest import MISSING_PACKAGE
 from tests.fakes.gateway_process import ROOT
 
 FILE = ROOT / "config" / "compose.yaml"
@@ -67,17 +68,40 @@ def test_schema_finds_what_compose_would_refuse(project: dict[str, Any], key: st
         jsonschema.validate(broken, SCHEMA)
 
 
-def test_compose_itself_takes_it_where_there_is_one(tmp_path: Path) -> None:
-    asked = ["docker", "compose", "version"]
-    has_compose = shutil.which("docker") and subprocess.run(asked, capture_output=True, check=False).returncode == 0
-    if not has_compose:
-        pytest.skip("no docker compose here; the schema stands for it")
+@pytest.fixture(scope="module")
+def compose() -> list[str]:
+    """Docker's `docker compose`, or Debian's docker-compose; both read a file without an engine."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and _works(command):
+            return command
+    pytest.skip(f"{MISSING_PACKAGE} docker-compose")
+
+
+def _works(command: list[str]) -> bool:
+    return subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+
+
+def read_by_compose(compose: list[str], text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     for name in ("mqtt.password", "passwords"):
-        (tmp_path / name).write_text("x")
-    shutil.copy(FILE, tmp_path)
-    subprocess.run(
-        ["docker", "compose", "--project-directory", str(tmp_path), "-f", str(FILE), "config", "-q"], check=True
-    )
+        (folder / name).write_text("x")
+    (folder / "compose.yaml").write_text(text)
+    return subprocess.run([*compose, "config"], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_compose_itself_takes_it_and_understands_it_as_we_do(compose: list[str], tmp_path: Path) -> None:
+    done = read_by_compose(compose, FILE.read_text(), tmp_path)
+    assert done.returncode == 0, done.stderr
+    understood = yaml.safe_load(done.stdout)
+    gateway = understood["services"]["gateway"]
+    assert gateway["depends_on"]["mosquitto"]["condition"] == "service_healthy"
+    assert gateway["environment"]["GATEWAY_BLE__ENABLED"] == "false"
+    assert understood["volumes"]["data"]["name"] == "gateway_data"
+
+
+def test_compose_itself_refuses_a_misspelt_limit(compose: list[str], tmp_path: Path) -> None:
+    done = read_by_compose(compose, FILE.read_text().replace("mem_limit:", "mem_limt:"), tmp_path)
+    assert done.returncode != 0
+    assert "mem_limt" in done.stderr
 
 
 def test_names_that_the_file_refers_to_are_declared_in_it(project: dict[str, Any]) -> None:

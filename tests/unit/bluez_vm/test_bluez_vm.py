@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bluez_vm.kernel import load_order
 from tests.bluez_vm.lines import Kind, Line, parsed
-from tests.bluez_vm.machine import NEEDED_MEMORY_MB, TOOLS, CannotRun, Machine, to_install
+from tests.bluez_vm.needs import TOOLS
 from tests.bluez_vm.vm import Outcome, run_machine
+from tests.vm.kernel import load_order
+from tests.vm.machine import NEEDED_MEMORY_MB, CannotRun, Machine, to_install
 
 PASSED = Line(kind=Kind.PASSED, text="a scenario", seconds=1.5)
 FAILED = Line(kind=Kind.FAILED, text="another", detail="never came: a picture")
@@ -20,7 +21,7 @@ ABLE = Machine(
     available_mb=NEEDED_MEMORY_MB,
     is_root=True,
     has_apt=True,
-    commands=frozenset(tool.command for tool in TOOLS),
+    missing=(),
 )
 
 
@@ -80,7 +81,7 @@ def test_machine_with_everything_needs_nothing() -> None:
 
 
 def test_root_with_apt_installs_what_is_missing() -> None:
-    machine = replace(ABLE, commands=ABLE.commands - {"bluetoothctl"})
+    machine = replace(ABLE, missing=TOOLS[-1:])
     assert [tool.package for tool in to_install(machine)] == ["bluez"]
 
 
@@ -90,8 +91,8 @@ def test_root_with_apt_installs_what_is_missing() -> None:
         (replace(ABLE, processor="aarch64"), "Linux on aarch64"),
         (replace(ABLE, system="Darwin"), "Darwin on x86_64"),
         (replace(ABLE, available_mb=700), "700 MB of memory are available; 1536 MB are needed"),
-        (replace(ABLE, commands=frozenset(), is_root=False), r"not root.*apt-get install qemu-system-x86 busybox"),
-        (replace(ABLE, commands=frozenset(), has_apt=False), "there is no apt-get"),
+        (replace(ABLE, missing=TOOLS, is_root=False), r"not root.*apt-get install qemu-system-x86 busybox"),
+        (replace(ABLE, missing=TOOLS, has_apt=False), "there is no apt-get"),
     ],
 )
 def test_machine_that_cannot_says_why(machine: Machine, why: str) -> None:

@@ -7,19 +7,17 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.bluez_vm.kernel import Kernel
-
-INIT = Path(__file__).parent / "init.sh"
+from tests.vm.kernel import Kernel
 
 
-def build_initrd(folder: Path, kernel: Kernel, environment: Mapping[str, str]) -> Path:
-    """Return the file. ``environment`` is what start.sh finds set."""
+def build_initrd(folder: Path, kernel: Kernel, init: Path, environment: Mapping[str, str]) -> Path:
+    """Return the file. ``init`` is the script that runs first, and finds ``environment`` in /guest.env."""
     tree = folder / "initrd"
     shutil.rmtree(tree, ignore_errors=True)
     (tree / "bin").mkdir(parents=True)
     (tree / "modules").mkdir()
     shutil.copy(shutil.which("busybox") or "/bin/busybox", tree / "bin" / "busybox")
-    shutil.copy(INIT, tree / "init")
+    shutil.copy(init, tree / "init")
     (tree / "init").chmod(0o755)
     names = [_plain(module, tree / "modules") for module in kernel.modules]
     (tree / "modules.order").write_text("".join(f"{name}\n" for name in names))

@@ -1,4 +1,4 @@
-"""Debian's kernel with its Bluetooth modules, unpacked below ``build/`` once and used again.
+"""Debian's kernel with the modules that a guest loads, unpacked below ``build/`` once and used again.
 
 The machine's own kernel is of no use: many have no Bluetooth, and none lets a test load modules as it likes.
 """
@@ -11,19 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bluez_vm.machine import SEARCH_PATH, CannotRun, which
+from tests.vm.machine import SEARCH_PATH, CannotRun, which
 
 METAPACKAGE = "linux-image-amd64"
-# What the guest loads, each with what it depends on: its disk over 9p, an overlay so that it may write, a virtual
-# Bluetooth controller, and the ciphers that the Bluetooth core asks for when a controller is switched on.
-WANTED = (
-    "virtio_pci", "9pnet_virtio", "9p", "overlay",
-    "ecb", "cmac", "aesni-intel", "algif_hash", "algif_skcipher", "bluetooth", "uhid", "hci_vhci",
-)  # fmt: skip
-# Folders of the package that hold these and their dependencies; all of it would be ten times as much.
+# Folders of the package that hold what the guests load and its dependencies; all of it would be ten times as much.
 UNPACKED = (
     "*boot/vmlinuz-*", "*lib/modules/*/modules.*", "*lib/modules/*/kernel/arch/x86/crypto/*",
-    "*lib/modules/*/kernel/crypto/*", "*lib/modules/*/kernel/drivers/bluetooth/*",
+    "*lib/modules/*/kernel/crypto/*", "*lib/modules/*/kernel/drivers/block/virtio_blk*",
+    "*lib/modules/*/kernel/drivers/bluetooth/*", "*lib/modules/*/kernel/drivers/char/virtio_console*",
     "*lib/modules/*/kernel/drivers/hid/*", "*lib/modules/*/kernel/drivers/virtio/*",
     "*lib/modules/*/kernel/fs/*", "*lib/modules/*/kernel/lib/*", "*lib/modules/*/kernel/net/9p/*",
     "*lib/modules/*/kernel/net/bluetooth/*", "*lib/modules/*/kernel/net/rfkill/*",
@@ -33,15 +28,16 @@ DOWNLOAD_TIMEOUT_S = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """``modules`` in the order in which to load them."""
+    """``modules`` in the order in which to load them; ``tree`` holds them and all others that were unpacked."""
 
     version: str
     image: Path
+    tree: Path
     modules: tuple[Path, ...]
 
 
-def unpacked_kernel(folder: Path) -> Kernel:
-    """Return the kernel in ``folder``, fetched first if it is not there. Raises CannotRun."""
+def unpacked_kernel(folder: Path, wanted: Iterable[str]) -> Kernel:
+    """Return the kernel in ``folder``, fetched first if it is not there, to load these modules. Raises CannotRun."""
     folder = folder.resolve()
     if not (folder / "complete").exists():
         _fetch(folder)
@@ -50,11 +46,11 @@ def unpacked_kernel(folder: Path) -> Kernel:
     version = image.name.removeprefix("vmlinuz-")
     modules = folder / "lib" / "modules" / version
     paths = load_order(
-        WANTED,
+        wanted,
         modules_dep=(modules / "modules.dep").read_text(),
         modules_builtin=(modules / "modules.builtin").read_text(),
     )
-    return Kernel(version=version, image=image, modules=tuple(modules / path for path in paths))
+    return Kernel(version=version, image=image, tree=modules, modules=tuple(modules / path for path in paths))
 
 
 def _fetch(folder: Path) -> None:
@@ -121,7 +117,9 @@ def load_order(wanted: Iterable[str], *, modules_dep: str, modules_builtin: str)
         if name in builtin:
             continue
         if name not in by_name:
-            raise CannotRun(f"this kernel has no module {name}. Delete build/bluez-vm/kernel and try again.")
+            raise CannotRun(
+                f"this kernel has no module {name}. Delete the folder of the kernel below build/ and try again."
+            )
         path = by_name[name]
         ordered.update(dict.fromkeys([*reversed(needs[path]), path]))
     return list(ordered)

@@ -5,17 +5,17 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLER = ROOT / "tests" / "install_system_packages.sh"
+# Emulation, on purpose: KVM inside a virtual machine is often there and hangs.
+DEFAULT_ACCEL = "tcg"
 GUEST_MEMORY_MB = 1024
 # The guest's, QEMU's own, and something left for the host.
 NEEDED_MEMORY_MB = GUEST_MEMORY_MB + 512
-# Debian's bluez has it in the first, older Ubuntu's in the second.
-BLUETOOTHD_PLACES = (Path("/usr/libexec/bluetooth/bluetoothd"), Path("/usr/lib/bluetooth/bluetoothd"))
 SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
@@ -29,33 +29,28 @@ class Tool:
     package: str
 
 
-TOOLS = (
+# What starts any guest of ours.
+QEMU_TOOLS = (
     Tool(command="qemu-system-x86_64", package="qemu-system-x86"),
     Tool(command="busybox", package="busybox-static"),
     Tool(command="cpio", package="cpio"),
     Tool(command="depmod", package="kmod"),
-    Tool(command="dbus-daemon", package="dbus"),
-    Tool(command="bluetoothctl", package="bluez"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The facts that decide. ``commands`` are those of TOOLS that are there."""
+    """The facts that decide. ``missing``: what is needed and not there."""
 
     system: str
     processor: str
     available_mb: int
     is_root: bool
     has_apt: bool
-    commands: frozenset[str]
-
-    @property
-    def missing(self) -> tuple[Tool, ...]:
-        return tuple(tool for tool in TOOLS if tool.command not in self.commands)
+    missing: tuple[Tool, ...]
 
 
-def this_machine() -> Machine:
+def this_machine(needed: Iterable[Tool]) -> Machine:
     """Look around."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     return Machine(
@@ -64,7 +59,7 @@ def this_machine() -> Machine:
         available_mb=int(found[1]) // 1024 if found else 0,
         is_root=os.geteuid() == 0,
         has_apt=bool(which("apt-get")),
-        commands=frozenset(tool.command for tool in TOOLS if which(tool.command)),
+        missing=tuple(tool for tool in needed if not which(tool.command)),
     )
 
 
@@ -82,24 +77,16 @@ def to_install(machine: Machine) -> tuple[Tool, ...]:
     return missing
 
 
-def make_ready() -> None:
+def make_ready(needed: Sequence[Tool]) -> None:
     """Install what is missing. Raises CannotRun where that is impossible, or not enough."""
-    missing = to_install(this_machine())
+    missing = to_install(this_machine(needed))
     if missing:
         pairs = [f"{tool.command}:{tool.package}" for tool in missing]
         subprocess.run(["sh", str(INSTALLER), *pairs], check=False)
-    if still := this_machine().missing:
+    if still := this_machine(needed).missing:
         raise CannotRun(f"{_named(still)} missing, and apt-get could not install it (see above). {_cure(still)}")
     if b"ld-linux" in Path(which("busybox")).read_bytes()[:4096]:
         raise CannotRun("busybox is not the static one. As root: apt-get install busybox-static")
-
-
-def bluetoothd() -> Path:
-    """Return where bluetoothd is. Raises CannotRun."""
-    found = next((place for place in BLUETOOTHD_PLACES if place.exists()), None)
-    if found is None:
-        raise CannotRun(f"bluez is installed, but there is no {' or '.join(map(str, BLUETOOTHD_PLACES))}.")
-    return found
 
 
 def which(command: str) -> str:
