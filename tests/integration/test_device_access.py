@@ -23,8 +23,13 @@ PASSWORD = secret("correct horse")
 
 
 def devices(data_dir: Path, *arguments: str, stdin: str = "") -> str:
+    return told(data_dir, "devices", *arguments, stdin=stdin)
+
+
+def told(data_dir: Path, *arguments: str, stdin: str = "") -> str:
+    """Return what a command says."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "devices", *arguments, "--set", f"gateway.data_dir={data_dir}"],
+        [sys.executable, "-m", "gateway", *arguments, "--set", f"gateway.data_dir={data_dir}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -177,7 +182,24 @@ def test_guessing_is_answered_with_429_and_a_time(own_gateway: GatewayProcess) -
     assert int(answers[-1].headers["Retry-After"]) >= 1
 
 
-def test_no_secret_is_in_the_log(gateway: GatewayProcess, token: str) -> None:
+def test_no_secret_is_in_log_metrics_or_refusals_not_even_a_wrong_one(own_gateway: GatewayProcess) -> None:
+    gateway, token = own_gateway, token_of(devices(own_gateway.data_dir, "add", "cam-1"))
+    mistyped = f"{token[:-1]}!"
+    time.sleep(NOTICED_S)
+    for path in ("/image", "/nothing-here", "/v1/devices/cam-1/images", "/v1/devices/cam-1/events/x", "/upload.php"):
+        for shown in (token, mistyped):
+            for name in ("key", "pwd"):
+                requests.post(f"{gateway.http}{path}", params={name: shown}, data=b"no picture", timeout=30)
+    refusals = told(gateway.data_dir, "outbox", "list", "--refusals", "--json")
+    assert "cam-1" in refusals
+    metrics = requests.get(f"{gateway.admin}/metrics", timeout=30).text
+    said = gateway.log_file.read_text() + gateway.banner + metrics + refusals
+    assert "device_login_refused" in said
+    for shown in (token, mistyped):
+        assert shown not in said
+
+
+def test_no_secret_is_in_the_log_of_all_these_tests(gateway: GatewayProcess, token: str) -> None:
     log = gateway.log_file.read_text()
     assert token not in log
     assert PASSWORD not in log

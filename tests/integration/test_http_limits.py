@@ -145,6 +145,22 @@ def test_client_of_another_network_is_told_403_and_closed() -> None:
         assert read_answer(neighbour)[0] == 200
 
 
+@pytest.mark.parametrize("name", [b"X-Forwarded-For", b"X-Real-IP", b"Forwarded", b"Client-IP"])
+def test_whatever_a_client_says_of_its_address_counts_for_nothing(name: bytes) -> None:
+    inside = b"for=192.168.0.7" if name == b"Forwarded" else b"192.168.0.7"
+    claim = b"Host: x\r\n" + name + b": " + inside + b"\r\n"
+    elsewhere = HttpSettings(listen="127.0.0.1:0", allowed_networks=(IPv4Network("192.168.0.0/16"),))
+    with serving_http(settings=elsewhere) as serving:
+        stranger = serving.connect()
+        stranger.sendall(GET.replace(b"Host: x\r\n", claim))
+        assert read_answer(stranger)[0] == 403
+    with serving_http() as serving:  # nor for the id of a device that says none
+        anybody = serving.connect()
+        anybody.sendall((POST + JPEG).replace(b"Host: x\r\n", claim))
+        assert read_answer(anybody)[0] == 200
+        assert serving.intake.last.device_id == "ip-127-0-0-1"
+
+
 def test_connection_beyond_the_cap_is_told_503_at_once(crowded: Serving) -> None:
     kept = [crowded.connect() for _ in range(4)]
     for connection in kept:
