@@ -431,6 +431,7 @@ class App:
             "reason": status.reason,
             "since": _iso(status.since),
             "last_acknowledged_at": _iso(status.last_acknowledged_at),
+            "next_attempt_in_s": None if status.next_attempt_in_s is None else round(status.next_attempt_in_s, 1),
             "allowance": self.allowance.state().document(),
         }
 

@@ -68,11 +68,12 @@ def list_(
         return
     epoch = inspection.read_state(data_dir).epoch.epoch
     table(
-        ("sequence", "received at", "device", "result", "state"),
+        ("sequence", "received at", "clock", "device", "result", "state"),
         [
             (
                 inspection.event_name(event, epoch),
                 event.received_at.isoformat(timespec="seconds"),
+                event.clock.value,
                 event.device_id,
                 _result(event),
                 event.state + (f": {event.dead_reason}" if event.dead_reason else ""),

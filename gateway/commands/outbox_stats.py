@@ -127,9 +127,11 @@ def _allowance(running: Any, settings: CloudSettings, data_dir: Path) -> Facts:
     now = None if running is None else running["uplink"].get("allowance")
     saved = SpendingFile(data_dir).load() if now is None else None
     if now is not None:
-        spent, day = now["bytes_spent"], now["day"]
+        spent, day = now["bytes_spent"], now["day"] or "24 hours of powered time: the clock is not trusted"
+    elif saved is not None:
+        spent, day = saved.byte_count, saved.day and saved.day.isoformat()
     else:
-        spent, day = (saved.byte_count, saved.day and saved.day.isoformat()) if saved is not None else (0, None)
+        spent, day = 0, None
     quiet = ", ".join(settings.quiet_hours) or None
     if quiet and now is not None and not now["quiet_hours_hold"]:
         quiet += ": not kept, the clock is not trusted"
@@ -139,8 +141,9 @@ def _allowance(running: Any, settings: CloudSettings, data_dir: Path) -> Facts:
         "bytes_per_day_max": settings.bytes_per_day_max or None,
     }
     if settings.bytes_per_day_max:
-        facts |= {"bytes_spent_today": spent, "today": day or "24 hours of powered time: the clock is not trusted"}
-    return facts | {"quiet_hours": quiet}
+        facts |= {"bytes_spent_today": spent, "today": day}
+    facts["quiet_hours"] = quiet
+    return facts if now is None else facts | {"uplink_may_be_used_in_s": now["rests_for_s"] or 0}
 
 
 def _flash(running: Any, saved: FlashWear) -> Facts:

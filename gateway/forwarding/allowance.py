@@ -36,7 +36,8 @@ class Rest:
 class AllowanceState:
     """How much of it is used, for people. ``day``: of the count; None while no clock says which day it is.
 
-    ``quiet_hours_hold``: whether the clock is trusted, without which there are none.
+    ``quiet_hours_hold``: whether the clock is trusted, without which there are none. ``rests_for_s``: until it may be
+    used again, None if it may now.
     """
 
     bytes_spent: int
@@ -45,6 +46,7 @@ class AllowanceState:
     quiet_hours: tuple[str, ...]
     quiet_hours_hold: bool
     messages_per_s_max: float
+    rests_for_s: float | None
 
     def document(self) -> Mapping[str, object]:
         """Return it as a JSON object."""
@@ -87,7 +89,7 @@ class Allowance:
     def state(self) -> AllowanceState:
         """Return how things stand now."""
         local = self._local_now()
-        spending = self._current(local)
+        spending, rest = self._current(local), self._rest()
         return AllowanceState(
             bytes_spent=spending.byte_count,
             bytes_per_day_max=self._budget_bytes,
@@ -95,6 +97,7 @@ class Allowance:
             quiet_hours=self._settings.quiet_hours,
             quiet_hours_hold=local is not None,
             messages_per_s_max=self._settings.messages_per_s_max,
+            rests_for_s=None if rest is None else round(rest.for_s),
         )
 
     def rest(self) -> Rest | None:

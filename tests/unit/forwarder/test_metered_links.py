@@ -215,3 +215,4 @@ async def test_a_rest_is_a_metric(tmp_path: Path) -> None:
     await spent.spend(1000)
     assert reason(spent) == "daily_budget_spent"
     assert meter.levels["gateway_cloud_resting"]
+    assert 0 < (spent.state().rests_for_s or 0) <= DAY_S
