@@ -42,8 +42,12 @@ def demo(
         timeline=timeline(duration_s=seconds, seed=seed, kills=kills),
         pictures=tuple(picture or ()),
     )
-    with Screen(Console()) as screen:
-        verdict = asyncio.run(DemoSite(options, look=screen.look).run())
+    try:
+        with Screen(Console()) as screen:
+            verdict = asyncio.run(DemoSite(options, look=screen.look).run())
+    except KeyboardInterrupt:
+        typer.echo("Ended without a ledger: nothing is said of whether it adds up.", err=True)
+        raise
     tell_verdict(verdict, typer.echo)
     if not verdict.is_good:
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """``gateway demo``: real gateway, real SDK, real broker; failures; a ledger that adds up."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,21 @@ def test_the_demo_ends_with_a_ledger_that_adds_up(tmp_path: Path) -> None:
     assert "yard-camera" in {event.device_id for event in events}
     assert "kill -9" in done.stdout
     assert done.stdout.rstrip().endswith("It adds up.")
+
+
+def test_ctrl_c_goes_on_to_the_ledger(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gateway", "demo", "--seconds", "3600", "--no-kills"]
+    command += ["--picture", "examples/banana-ripe.jpg", "--folder", str(tmp_path / "site")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if "running" in line:
+                demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0, "".join(said)
+    assert "Ctrl-C: on to the ledger" in "".join(said)
+    assert said[-1] == "It adds up.\n"
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:

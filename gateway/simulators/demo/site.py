@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -59,6 +60,7 @@ class DemoSite:
         self._received = Received()
         self._taken = 0
         self._started_s = time.monotonic()
+        self._cut_short = asyncio.Event()
         self.logbook = Logbook()
         self._gallery = Gallery(options.pictures, seed=options.seed)
         self._pulled = DemoPulledCamera(self.logbook, options, self._gallery)
@@ -67,6 +69,7 @@ class DemoSite:
         """Play it all and return the verdict. Raises OperatorError when the site can't be built."""
         options = self._options
         options.folder.mkdir(parents=True, exist_ok=True)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._cut)
         self._look(self._view, self.logbook)
         hub_options = HubOptions(directory=options.folder / "hub", device_ids=(HUB_DEVICE,))
         radio = DemoRadio(self.logbook, options, self._gallery)
@@ -143,10 +146,27 @@ class DemoSite:
     async def _happenings(self, hub: IotHub, gateway: DemoGateway) -> None:
         self._started_s = time.monotonic()
         for moment in self._options.timeline:
-            await asyncio.sleep(max(0.0, moment.at_s - self._elapsed_s()))
+            if await self._is_cut_short_before(moment.at_s):
+                break
             self._tell(moment.what)
             await self._happen(moment.what, hub, gateway)
-        await asyncio.sleep(max(0.0, self._options.duration_s - self._elapsed_s()))
+        await self._is_cut_short_before(self._options.duration_s)
+        if not self._view.uplink_up:
+            self._tell(Happening.UPLINK_UP)
+            await self._happen(Happening.UPLINK_UP, hub, gateway)
+
+    async def _is_cut_short_before(self, at_s: float) -> bool:
+        """Return at that second of the story, or when somebody wants its end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, at_s - self._elapsed_s())):
+                await self._cut_short.wait()
+        return self._cut_short.is_set()
+
+    def _cut(self) -> None:
+        """Go on to the end: devices stop, the backlog drains, the ledger. Another Ctrl-C ends it all at once."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        self._tell("Ctrl-C: on to the ledger; once more: the end, without one")
+        self._cut_short.set()
 
     async def _happen(self, what: Happening, hub: IotHub, gateway: DemoGateway) -> None:
         if what is Happening.UPLINK_DOWN:
