@@ -29,6 +29,8 @@ _LIST_EXAMPLES = {
     "readings": ["devices/{device_id}/readings"],
     "chunks": ["devices/{device_id}/chunks"],
 }
+# In the environment, as a shell takes it.
+_TABLES_EXAMPLE = """'[{"key": "value"}, ...]'"""
 _BOUND_ERRORS = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 
 
@@ -59,6 +61,9 @@ def _in_table(error: ErrorDetails, given: Given, field: FieldInfo) -> Problem:
     assert section is not None
     if index is None or not isinstance(given.value, list):
         heading = f"[[{dotted(given.key)}]]"
+        if given.layer in {Layer.ENVIRONMENT, Layer.COMMAND_LINE}:
+            cure = f"Write {given.assignment(_TABLES_EXAMPLE)}, or tables headed {heading} in the settings file."
+            return given.problem("must be a JSON array of objects", cure, value="...")
         return given.problem(_WANTED[Kind.TABLES], f"Write each under a heading of its own, {heading}.", value="...")
     where = _element_place(given, index)
     inside = [str(step) for step in error["loc"][len(given.key) + 1 :] if not str(step).startswith("function")]
@@ -66,12 +71,13 @@ def _in_table(error: ErrorDetails, given: Given, field: FieldInfo) -> Problem:
     context: Mapping[str, Any] = error.get("ctx", {})
     table = given.value[index]
     value = table.get(name, "...") if isinstance(table, dict) else table
-    subject = f"{name}: " if name else ""
     if error["type"] == "setting":
-        return given.problem(f"{subject}{context['text']}", context["cure"], where=where, value=value)
+        return given.problem(context["text"], context["cure"], where=where, value=value, inside=name)
     if name not in section.model_fields:
         keys = f"The keys of [[{dotted(given.key)}]] are: {', '.join(section.model_fields)}."
-        return given.problem(f"{name} is not a setting" if name else "must be a table", keys, where=where, value=value)
+        return given.problem(
+            "is not a setting" if name else "must be a table", keys, where=where, value=value, inside=name
+        )
     inner = section.model_fields[name]
     bounds = range_text(inner)
     if kind(inner) is Kind.CHOICE:
@@ -79,7 +85,7 @@ def _in_table(error: ErrorDetails, given: Given, field: FieldInfo) -> Problem:
     else:
         text = f"is out of range: {bounds}" if error["type"] in _BOUND_ERRORS else _WANTED[kind(inner)]
     default = json.dumps(inner.default, default=str)
-    return given.problem(f"{subject}{text}", f"For example {name} = {default}.", where=where, value=value)
+    return given.problem(text, f"For example {name} = {default}.", where=where, value=value, inside=name)
 
 
 def _wanted(given: Given, field: FieldInfo) -> str:

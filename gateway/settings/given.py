@@ -36,12 +36,14 @@ class Given:
         """Return the text that would set the key to ``value`` in this place."""
         return assignment(self.key, value, self.layer)
 
-    def problem(self, text: str, cure: str, *, where: str | None = None, value: object | None = None) -> Problem:
-        """Return a Problem about this value, or about the part of it that ``value`` is."""
+    def problem(
+        self, text: str, cure: str, *, where: str | None = None, value: object | None = None, inside: str = ""
+    ) -> Problem:
+        """Return a Problem about this value, or about the part of it that ``value`` is, of the name ``inside``."""
         quoted = self.value if value is None else value
         return Problem(
             where=where or self.where,
-            key=dotted(self.key),
+            key=dotted((*self.key, inside)) if inside else dotted(self.key),
             value=shown(quoted, secret=is_secret(self.key)),
             text=text,
             cure=cure,

@@ -46,7 +46,7 @@ def test_it_is_off_by_default(load: Load) -> None:
     [
         ('address = "aa:bb:cc:dd:ee:01"', 'address = "aa:bb"', 4, "address: is not a Bluetooth address"),
         ('name = "Green house 3"', "", 8, "has neither address nor name"),
-        ('readings = ["battery"]', 'reading = ["battery"]', 8, "reading is not a setting"),
+        ('readings = ["battery"]', 'reading = ["battery"]', 8, "reading: is not a setting"),
         ('readings = ["battery"]', 'readings = "battery"', 8, "readings: must be a list of texts"),
         ('readings = ["battery"]', "read_interval_s = 0", 8, "read_interval_s: is out of range: from 1 to 604800"),
         ('readings = ["battery"]', 'device_id = "ble-aabbccddee01"', 4, "has two devices with the device_id"),
@@ -58,7 +58,7 @@ def test_it_is_off_by_default(load: Load) -> None:
 def test_a_mistake_is_told_where_it_stands(mistakes: Mistakes, old: str, new: str, line: int, told: str) -> None:
     (problem,) = mistakes(TWO.replace(old, new))
 
-    assert told in problem.text
+    assert told in f"{problem.key}: {problem.text}"
     assert problem.where.endswith(f":{line}")
 
 

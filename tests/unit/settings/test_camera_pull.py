@@ -74,7 +74,7 @@ def test_a_mistake_is_told_where_it_stands(
     assert old in TWO
     (problem,) = mistakes(TWO.replace(old, new, 1), environment={"HOME": str(files)})
 
-    assert told in problem.text
+    assert told in f"{problem.key}: {problem.text}"
     assert problem.where.endswith(f":{line}")
     assert "12345" not in str(problem)
 
