@@ -12,7 +12,7 @@ from datetime import datetime
 
 from adapters.http.body import Body
 from adapters.http.form_values import form_fields, reading_of_fields
-from adapters.http.multipart import ENVELOPE_BYTES_MAX, FormPicture, RawBody, boundary_of
+from adapters.http.multipart import ENVELOPE_BYTES_MAX, ClaimedForm, RawBody, boundary_of, is_multipart
 from adapters.http.picture_body import picture_of_body
 from adapters.http.url_fetch import UrlFetcher, url_of_document
 from gateway.errors import PayloadTooLarge, Rejected
@@ -105,7 +105,7 @@ class SubmissionDoor:
             reservation.release()
 
     def _image_bytes_max(self, content_type: str) -> int:
-        envelope = ENVELOPE_BYTES_MAX if boundary_of(content_type) else 0
+        envelope = ENVELOPE_BYTES_MAX if is_multipart(content_type) else 0
         return self._limits.image_bytes_max + envelope
 
     async def _reserve(self, body: Body, bytes_max: int, sender: Sender) -> Reservation:
@@ -117,11 +117,10 @@ class SubmissionDoor:
         return self._intake.reserve(body.declared_bytes or 0, source=body.source, give_way=body.give_way)
 
     async def _read_image(self, body: Body, content_type: str, reservation: Reservation) -> bytes:
-        boundary = boundary_of(content_type)
-        sink = RawBody() if boundary is None else FormPicture(boundary)
+        sink = ClaimedForm(boundary_of(content_type)) if is_multipart(content_type) else RawBody()
         await body.read_into(sink, bytes_max=self._image_bytes_max(content_type), reservation=reservation)
         data = sink.finish()
-        if boundary is None:
+        if not is_multipart(content_type):
             data = await _picture_of(data, content_type)
         if len(data) > self._limits.image_bytes_max:
             raise PayloadTooLarge(

@@ -6,11 +6,13 @@ is taken as it is, for the classifier to say what it thinks of it. A part's valu
 it never opens a file.
 """
 
+from typing import Protocol
+
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gateway.errors import RequestInvalid
-from gateway.picture_forms import HEAD_BYTES, begins_picture, picture_of
+from gateway.picture_forms import HEAD_BYTES, begins_picture, is_picture, picture_of
 
 FIELD = b"imageData"
 # A device sends one part, a generous client a handful of fields beside it.
@@ -19,13 +21,73 @@ PARTS_MAX = 16
 _PICTURE_RANK = 3
 # What boundaries and part headers may add to a picture; 16 parts of 8 short headers stay far below.
 ENVELOPE_BYTES_MAX = 16 * 1024
+# RFC 2046 section 5.1.1: a boundary has 70 characters at most. Some devices' are longer.
+_BOUNDARY_LINE_BYTES_MAX = 256
+
+
+def is_multipart(content_type: str) -> bool:
+    """Tell whether a body claims to be multipart."""
+    return content_type[:10].lower().startswith("multipart/")
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """Return the boundary if the body claims to be multipart and names one, else None: then it is read as it is."""
-    if not content_type[:10].lower().startswith("multipart/"):
+    """Return the boundary if the body claims to be multipart and names one, else None."""
+    if not is_multipart(content_type):
         return None
     return parse_options_header(content_type)[1].get(b"boundary") or None
+
+
+class Sink(Protocol):
+    """Takes a body as it comes."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises RequestInvalid."""
+
+    def finish(self) -> bytes:
+        """Return the payload. Raises RequestInvalid if there is none."""
+
+
+class ClaimedForm:
+    """A body that claims to be multipart, which its first bytes confirm or not.
+
+    Weak devices send a bare picture under that type, name another boundary than they send, or none.
+    """
+
+    def __init__(self, declared: bytes | None) -> None:
+        self._declared = declared
+        self._begin = bytearray()
+        self._inner: Sink | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body; RequestInvalid if they are neither form nor picture."""
+        if self._inner is not None:
+            self._inner.feed(chunk)
+            return
+        self._begin += chunk
+        if self._is_telling():
+            self._inner = self._chosen()
+            self._inner.feed(bytes(self._begin))
+            self._begin.clear()
+
+    def finish(self) -> bytes:
+        """Return the picture; RequestInvalid if there is none."""
+        if self._inner is None:
+            self._inner = self._chosen()
+            self._inner.feed(bytes(self._begin))
+        return self._inner.finish()
+
+    def _is_telling(self) -> bool:
+        if self._begin.startswith(b"--"):
+            return b"\n" in self._begin or len(self._begin) > _BOUNDARY_LINE_BYTES_MAX
+        return len(self._begin) >= HEAD_BYTES
+
+    def _chosen(self) -> Sink:
+        line, end, _ = bytes(self._begin[:_BOUNDARY_LINE_BYTES_MAX]).partition(b"\n")
+        is_boundary = end and line.startswith(b"--") and line.endswith(b"\r")
+        boundary = (line[2:].rstrip() if is_boundary else b"") or self._declared
+        if boundary is None or is_picture(bytes(self._begin[:HEAD_BYTES])):
+            return RawBody()
+        return FormPicture(boundary)
 
 
 class FormPicture:

@@ -18,7 +18,7 @@ from adapters.ble.framings import create_framing
 from adapters.ble.image1 import parse_from_device, parse_from_gateway
 from adapters.ble.profiles import Profile, load_profiles
 from adapters.http.connection import TolerantConnection
-from adapters.http.multipart import FormPicture, boundary_of
+from adapters.http.multipart import ClaimedForm, FormPicture, Sink, boundary_of
 from adapters.http.url_fetch import url_of_document
 from adapters.mqtt.codec import MalformedPacket, PacketDecoder, encode
 from adapters.mqtt.codec_packets import V3_1_1, V5, Packet
@@ -76,13 +76,13 @@ def image_header(data: bytes) -> None:
 def multipart(data: bytes) -> None:
     """Read a form whole and in pieces; the first byte is the size of a piece."""
     size = max(1, data[0]) if data else 1
-    whole = _picture(data[1:], len(data) + 1)
-    assert _picture(data[1:], size) == whole
+    for reader in (lambda: FormPicture(b"xyz"), lambda: ClaimedForm(b"xyz"), lambda: ClaimedForm(None)):
+        whole = _picture(reader(), data[1:], len(data) + 1)
+        assert _picture(reader(), data[1:], size) == whole
     boundary_of(data[:200].decode("latin-1"))
 
 
-def _picture(body: bytes, size: int) -> bytes | None:
-    form = FormPicture(b"xyz")
+def _picture(form: Sink, body: bytes, size: int) -> bytes | None:
     try:
         for at in range(0, len(body), size):
             form.feed(body[at : at + size])

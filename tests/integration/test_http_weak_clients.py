@@ -157,6 +157,17 @@ FORM = "application/x-www-form-urlencoded"
         ("image/jpeg;base64", b"data:image/jpeg;base64," + base64.urlsafe_b64encode(JPEG).rstrip(b"=")),
         ("text/plain", JPEG.hex().encode()),
         ("application/json", json.dumps({"cam": {"id": 7, "photo": BASE64.decode()}}).encode()),
+        # Forms that say one thing and send another.
+        ("multipart/form-data; boundary=xyz", JPEG),
+        ("multipart/form-data", JPEG),
+        (
+            "multipart/form-data",
+            b'--abc\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + JPEG + b"\r\n--abc--\r\n",
+        ),
+        (
+            "multipart/form-data; boundary=xyz",
+            b'--abc\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + JPEG + b"\r\n--abc--\r\n",
+        ),
     ],
 )
 def test_picture_is_found_in_whatever_form_it_comes(serving: Serving, content_type: str, body: bytes) -> None:

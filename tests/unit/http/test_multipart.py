@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.http.multipart import PARTS_MAX, FormPicture, RawBody, boundary_of
+from adapters.http.multipart import PARTS_MAX, ClaimedForm, FormPicture, RawBody, boundary_of
 from gateway.errors import RequestInvalid
 
 PICTURE = b"\xff\xd8\xff\r\n--bound\r\n-\r\n--boun\r\n\r\n\x00\xff" * 3
@@ -110,6 +110,43 @@ def test_boundary_is_read_only_from_multipart_types() -> None:
     assert boundary_of("multipart/form-data") is None
     assert boundary_of("image/jpeg") is None
     assert boundary_of("") is None
+
+
+def claimed(body: bytes, declared: bytes | None, piece_bytes: int) -> bytes:
+    reader = ClaimedForm(declared)
+    for at in range(0, len(body), piece_bytes):
+        reader.feed(body[at : at + piece_bytes])
+    return reader.finish()
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 100_000])
+@pytest.mark.parametrize("declared", [b"xyz", b"other", b"--xyz", None])
+def test_the_boundary_that_is_sent_counts_and_not_the_one_that_is_named(
+    declared: bytes | None, piece_bytes: int
+) -> None:
+    assert claimed(form(('name="a"; filename="a.jpg"', PICTURE)), declared, piece_bytes) == PICTURE
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 100_000])
+def test_line_ends_before_the_first_part_are_passed_over(piece_bytes: int) -> None:
+    assert claimed(b"\r\n" + form(('name="a"', PICTURE)), b"xyz", piece_bytes) == PICTURE
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 100_000])
+@pytest.mark.parametrize("declared", [b"xyz", None])
+def test_a_bare_picture_that_claims_to_be_a_form_is_a_picture(declared: bytes | None, piece_bytes: int) -> None:
+    picture = b"\xff\xd8\xff\xe0" + bytes(1000)
+    assert claimed(picture, declared, piece_bytes) == picture
+
+
+@pytest.mark.parametrize("body", [b"", b"--", b"--xyz", b"-- \r\n", b"--" + b"x" * 1000, b"--" + b"x" * 1000 + b"\r\n"])
+@pytest.mark.parametrize("declared", [b"xyz", None])
+def test_what_only_claims_to_be_a_form_is_refused_or_handed_on_as_it_is(body: bytes, declared: bytes | None) -> None:
+    try:
+        found = claimed(body, declared, 3)
+    except RequestInvalid:
+        found = body
+    assert found == body
 
 
 def test_boundary_that_is_too_long_is_refused() -> None:
