@@ -160,7 +160,6 @@ def test_evictions_that_nobody_is_told_of_are_noticed(monkeypatch: pytest.Monkey
     ("part", "broken", "noticed"),
     [
         ("has_changed", lambda *_: True, "held back"),
-        ("_is_news", lambda *_: False, "held back"),
         ("count_in_window", _tell_nobody, "summaries count"),
         ("bury_held_back", _tell_nobody, "neither"),
     ],

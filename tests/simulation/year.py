@@ -248,10 +248,11 @@ class Year:
     async def _settle(self) -> OutboxState:
         """Let the rest go: what came in since the last hour, and the last tombstones."""
         self.hub.weather = Weather()
-        for _ in range(2):
-            await asyncio.sleep(max((rule.summary_window_s for rule in self.plan.rules), default=0.0))
-            await self._let_the_writer_look()
-            await asyncio.sleep(4 * HOUR_S)
+        windows = [rule.summary_window_s for rule in self.plan.rules if rule.summary != "off"]
+        if windows:  # the last summaries go with the rest
+            await asyncio.sleep(max(windows))
+        await self._let_the_writer_look()
+        await asyncio.sleep(4 * HOUR_S)
         return cast("OutboxState", await self._outbox.state())
 
     async def _let_the_writer_look(self) -> None:
