@@ -142,4 +142,7 @@ def import_ack(
     marked = offline() if answer is None else answer["marked"]
     if marked is None:
         raise OperatorError(f"this outbox has exported no bundle {sha256}: nothing was marked")
-    typer.echo(f"{marked} events marked as delivered")
+    why = (
+        "" if marked else ": nothing of that bundle waits any more; it was acknowledged before, or sent over the uplink"
+    )
+    typer.echo(f"{marked} events marked as delivered{why}")

@@ -24,6 +24,8 @@ app.command("make-ack")(bundles.make_ack)
 app.command("import-ack")(bundles.import_ack)
 
 LIST_DEFAULT = 20
+# From here on nobody counts the digits.
+BYTES_FOR_PEOPLE = 100_000
 
 
 @app.command()
@@ -31,11 +33,15 @@ def stats(config: ConfigOption = None, sets: SetOption = None, *, as_json: JsonO
     """Print what became of every event, what waits, what each policy does, and how file, uplink and clock stand."""
     from gateway.commands.outbox_stats import gathered_facts
 
-    facts = gathered_facts(load(config, sets))
+    groups = gathered_facts(load(config, sets))
     if as_json:
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps({key: value for facts in groups for key, value in facts.items()}))
         return
-    table(("", ""), [(key.replace("_", " "), _told(value)) for key, value in facts.items()])
+    rows: list[tuple[str, str]] = []
+    for facts in groups:
+        rows += [("", "")] if rows else []
+        rows += [(key.replace("_", " "), _told(key, value)) for key, value in facts.items()]
+    table(("", ""), rows)
 
 
 @app.command("list")
@@ -188,9 +194,12 @@ def _forget_standard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+def _told(key: str, value: Any) -> str:
+    """Return a fact for people. Large numbers of bytes are told in other units, too."""
+    from rich.filesize import decimal
+
+    if isinstance(value, int) and "bytes" in key and value >= BYTES_FOR_PEOPLE:
+        return f"{value} ({decimal(value)})"
     return "" if value is None else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What ``gateway outbox stats`` tells: a flat list of facts, the same for people and, with --json, for programs.
+"""What ``gateway outbox stats`` tells: the same facts for people, in groups, and with --json for programs, flat.
 
 Read from the file and, where a gateway runs, from it. Limits and policies that are settings come from the settings
 that the command was given.
@@ -29,23 +29,20 @@ from gateway.settings import CloudSettings, OutboxSettings, PolicyRuleSettings, 
 Facts = dict[str, Any]
 
 
-def gathered_facts(settings: Settings) -> Facts:
-    """Return the facts in the order in which people read them. Raises OperatorError."""
+def gathered_facts(settings: Settings) -> tuple[Facts, ...]:
+    """Return the facts in the order in which people read them, in groups. Raises OperatorError."""
     data_dir = settings.gateway.data_dir
     state = read_state(data_dir)
     running = ask_running_gateway(data_dir, "status")
-    return {
-        **_account(state),
-        **_waiting(state, read_pending_by_priority(data_dir)),
-        **_file(state, settings.outbox, data_dir),
-        **_held_back(read_policy_counts(data_dir)),
-        **_rules(settings.policy.rule),
-        **_allowance(running, settings.cloud, data_dir),
-        **_flash(running, read_flash_wear(data_dir)),
-        **_clock(running),
-        **_uplink(running),
-        **_soundness(running, read_salvages(data_dir)),
-    }
+    return (
+        _account(state),
+        _waiting(state, read_pending_by_priority(data_dir)),
+        _file(state, settings.outbox, data_dir) | _soundness(running, read_salvages(data_dir)),
+        _rules(settings.policy.rule) | _held_back(read_policy_counts(data_dir)),
+        _allowance(running, settings.cloud, data_dir),
+        _flash(running, read_flash_wear(data_dir)),
+        _clock(running) | _uplink(running),
+    )
 
 
 def _account(state: OutboxState) -> Facts:
