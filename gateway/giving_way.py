@@ -2,8 +2,8 @@
 
 A body that trickles in holds a place, and the bytes that it announced, for as long as its deadline allows: a few
 connections could hold everything. So when there is no room, the source (an address) that holds most unfinished places
-gives up its oldest, in favour of one that holds at least two fewer; the addresses of an IPv6 link together likewise, in
-favour of another link's. Invariants: a source's only place is never taken,
+gives up its oldest, in favour of one that holds at least two fewer; the addresses of an IPv6 subnet together likewise,
+in favour of another subnet's. Invariants: a source's only place is never taken on its subnet,
 so that slow but honest senders can't take each other's places in turns; nor is one that is younger than SETTLED_S,
 so that a burst of quick ones is not cut short.
 """
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.networks import link_of
+from gateway.networks import subnet_of
 
 # A picture of 100 kB at 400 kbit/s: what takes longer than that may be asked to come again.
 SETTLED_S = 2.0
@@ -33,24 +33,24 @@ class UnfinishedPlaces:
     def __init__(self) -> None:
         self._places: dict[object, Unfinished] = {}
         self._by_source: Counter[str] = Counter()
-        self._by_link: Counter[str] = Counter()
+        self._by_subnet: Counter[str] = Counter()
 
     def add(self, place: object, unfinished: Unfinished) -> None:
         """Note a place."""
         self._places[place] = unfinished
         self._by_source[unfinished.source] += 1
-        self._by_link[link_of(unfinished.source)] += 1
+        self._by_subnet[subnet_of(unfinished.source)] += 1
 
     def discard(self, place: object) -> None:
         """Forget a place that is finished or released, if it is here."""
         known = self._places.pop(place, None)
         if known is not None:
             _decrease(self._by_source, known.source)
-            _decrease(self._by_link, link_of(known.source))
+            _decrease(self._by_subnet, subnet_of(known.source))
 
     def make_room_for(self, source: str, now_s: float) -> bool:
         """Have one place given up for ``source``; False if none may be asked of anybody."""
-        found = self._oldest_of_heaviest(self._by_link, link_of, source)
+        found = self._oldest_of_heaviest(self._by_subnet, subnet_of, source)
         if found is None:
             found = self._oldest_of_heaviest(self._by_source, str, source)
         if found is None or now_s - self._places[found].since_s < SETTLED_S:

@@ -1,16 +1,16 @@
 """Which address holds how many connections of a listener, so that none can keep all the others out. Pure.
 
-When the cap is reached, a newcomer gets in at the cost of the link (gateway/networks.py) that holds most, if that holds
-at least two more than the newcomer's; among the addresses of one link the same. Of that address goes the connection
-that gives up most readily, the oldest of those: as a rule one that has not said who it is or what it wants, then an
-idle one, then one that is sending. Limit: devices behind one translated address count as one.
+When the cap is reached, a newcomer gets in at the cost of the subnet (gateway/networks.py) that holds most, if that
+holds at least two more than the newcomer's; among the addresses of one subnet the same. Of that address goes the
+connection that gives up most readily, the oldest of those: as a rule one that has not said who it is or what it wants,
+then an idle one, then one that is sending. Limit: devices behind one translated address count as one.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from gateway.networks import link_of
+from gateway.networks import subnet_of
 
 # TLS handshakes under way beyond a listener's cap on connections (gateway/tls/door.py). One takes a core a millisecond
 # or two: so many last as long as a device's round trip even while a crowd pushes in.
@@ -28,8 +28,8 @@ HoldingT = TypeVar("HoldingT", bound=Holding)
 
 
 @dataclass(slots=True)
-class _Link(Generic[HoldingT]):
-    """The connections of one link by address, each in the order in which they came."""
+class _Subnet(Generic[HoldingT]):
+    """The connections of one subnet by address, each in the order in which they came."""
 
     by_address: dict[str, dict[HoldingT, None]] = field(default_factory=dict)
     count: int = 0
@@ -42,51 +42,51 @@ class _Link(Generic[HoldingT]):
 
 
 class Holders(Generic[HoldingT]):
-    """The open connections by link and address."""
+    """The open connections by subnet and address."""
 
     def __init__(self) -> None:
-        self._links: dict[str, _Link[HoldingT]] = {}
+        self._subnets: dict[str, _Subnet[HoldingT]] = {}
 
     def add(self, address: str, connection: HoldingT) -> None:
         """Note a connection."""
-        link = self._links.setdefault(link_of(address), _Link())
-        held = link.by_address.setdefault(address, {})
-        link.count += connection not in held
+        subnet = self._subnets.setdefault(subnet_of(address), _Subnet())
+        held = subnet.by_address.setdefault(address, {})
+        subnet.count += connection not in held
         held[connection] = None
 
     def discard(self, address: str, connection: HoldingT) -> None:
         """Forget a connection, if it is here."""
-        name = link_of(address)
-        link = self._links.get(name)
-        if link is None or connection not in link.held_by(address):
+        name = subnet_of(address)
+        subnet = self._subnets.get(name)
+        if subnet is None or connection not in subnet.held_by(address):
             return
-        del link.by_address[address][connection]
-        link.count -= 1
-        if not link.by_address[address]:
-            del link.by_address[address]
-        if not link.count:
-            del self._links[name]
+        del subnet.by_address[address][connection]
+        subnet.count -= 1
+        if not subnet.by_address[address]:
+            del subnet.by_address[address]
+        if not subnet.count:
+            del self._subnets[name]
 
     def one_to_give_up_for(self, address: str) -> HoldingT | None:
         """Return the connection that goes so that ``address``, whose newcomer is noted already, may have one."""
-        if not self._links:
+        if not self._subnets:
             return None
-        own: _Link[HoldingT] = self._links.get(link_of(address)) or _Link()
-        link = max(self._links.values(), key=_count)
-        if link.count > own.count:
-            return _readiest(link.heaviest())
+        own: _Subnet[HoldingT] = self._subnets.get(subnet_of(address)) or _Subnet()
+        subnet = max(self._subnets.values(), key=_count)
+        if subnet.count > own.count:
+            return _readiest(subnet.heaviest())
         if own.by_address and len(own.heaviest()) > len(own.held_by(address)):
             return _readiest(own.heaviest())
         return None
 
     def oldest_of(self, address: str) -> HoldingT | None:
         """Return the readiest connection of ``address`` itself, the oldest of those; None if it has none."""
-        link = self._links.get(link_of(address))
-        return None if link is None else _readiest(link.held_by(address))
+        subnet = self._subnets.get(subnet_of(address))
+        return None if subnet is None else _readiest(subnet.held_by(address))
 
 
-def _count(link: _Link[HoldingT]) -> int:
-    return link.count
+def _count(subnet: _Subnet[HoldingT]) -> int:
+    return subnet.count
 
 
 def _readiest(connections: Iterable[HoldingT]) -> HoldingT | None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-# What one IPv6 link has (RFC 4291 section 2.5.4): whoever is on it may take any of its 2**64 addresses.
-LINK_PREFIX_BITS = 64
+# What one IPv6 subnet has (RFC 4291 section 2.5.4): whoever is on it may take any of its 2**64 addresses.
+SUBNET_PREFIX_BITS = 64
 
 
 def is_in(host: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
@@ -13,7 +13,7 @@ def is_in(host: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def link_of(host: str) -> str:
+def subnet_of(host: str) -> str:
     """Return what counts as one where an address is too cheap to: an IPv6 address' /64, every other address itself.
 
     A client of IPv4 is the same whether its socket speaks IPv4 or both families.
@@ -21,7 +21,7 @@ def link_of(host: str) -> str:
     address = _address(host)
     if not isinstance(address, IPv6Address):
         return host if address is None else str(address)
-    return str(IPv6Network((address, LINK_PREFIX_BITS), strict=False))
+    return str(IPv6Network((address, SUBNET_PREFIX_BITS), strict=False))
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -4,17 +4,17 @@ The first FREE_FAILURES cost nothing (a device with an old token after a change)
 WAIT_MAX_S. FORGET_S without a failure forgets. Addresses beyond SOURCES_MAX push out those that failed
 longest ago: an attacker with that many addresses is slowed down by the secrets' length alone.
 
-Over IPv6 a host may choose among the 2**64 addresses of its link: failures of all of them count for the link, too.
+Over IPv6 a host may choose among the 2**64 addresses of its subnet: failures of all of them count for the subnet, too.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.networks import link_of
+from gateway.networks import subnet_of
 
 FREE_FAILURES = 5
-# For a whole link of IPv6: as many as eight devices have, since a site's devices are all on it.
-LINK_FREE_FAILURES = 8 * FREE_FAILURES
+# For a whole subnet of IPv6: as many as eight devices have, since a site's devices are all on it.
+SUBNET_FREE_FAILURES = 8 * FREE_FAILURES
 WAIT_FIRST_S = 1.0
 WAIT_MAX_S = 300.0
 FORGET_S = 3600.0
@@ -72,6 +72,6 @@ class Throttle:
 def _counted(source: str) -> Iterator[tuple[str, int]]:
     """Yield what a failure of ``source`` counts for, and how many of its are free."""
     yield source, FREE_FAILURES
-    link = link_of(source)
-    if "/" in link:
-        yield link, LINK_FREE_FAILURES
+    subnet = subnet_of(source)
+    if "/" in subnet:
+        yield subnet, SUBNET_FREE_FAILURES

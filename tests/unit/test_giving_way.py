@@ -31,11 +31,11 @@ def test_a_sources_only_place_is_never_taken() -> None:
     assert not site.gone
 
 
-def test_addresses_of_one_ipv6_link_give_way_together_to_another_link() -> None:
+def test_addresses_of_one_ipv6_subnet_give_way_together_to_another_subnet() -> None:
     site = Site()
     for number in range(3):
         site.add(number, f"2001:db8::{number:x}")
-    assert not site.places.make_room_for("2001:db8::ffff", 1000)  # on one link nobody's only place is taken
+    assert not site.places.make_room_for("2001:db8::ffff", 1000)  # on one subnet nobody's only place is taken
     assert site.places.make_room_for("192.0.2.1", 1000)
     assert site.gone == [0]
 

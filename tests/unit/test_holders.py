@@ -33,7 +33,7 @@ def test_an_address_that_holds_as_many_gives_up_nothing() -> None:
     assert held("a", "a", "a", "a")[0].one_to_give_up_for("a") is None
 
 
-def test_addresses_of_one_ipv6_link_count_as_one() -> None:
+def test_addresses_of_one_ipv6_subnet_count_as_one() -> None:
     crowd = [f"2001:db8::{n:x}" for n in range(1, 5)]
     holders, connections = held("192.0.2.1", "192.0.2.1", *crowd, "192.0.2.2")
     assert holders.one_to_give_up_for("192.0.2.2") is connections[2]
@@ -41,7 +41,7 @@ def test_addresses_of_one_ipv6_link_count_as_one() -> None:
     assert holders.one_to_give_up_for("192.0.2.2") is connections[3]
 
 
-def test_on_one_link_the_heaviest_address_gives_way_to_another() -> None:
+def test_on_one_subnet_the_heaviest_address_gives_way_to_another() -> None:
     holders, connections = held("fe80::1%eth0", "fe80::2%eth0", "fe80::2%eth0", "fe80::3%eth0")
     assert holders.one_to_give_up_for("fe80::3%eth0") is connections[1]
     assert holders.one_to_give_up_for("fe80::2%eth0") is None

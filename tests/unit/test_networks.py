@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.networks import is_in, link_of
+from gateway.networks import is_in, subnet_of
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ def test_an_address_is_in_a_listed_network(host: str, *, is_inside: bool) -> Non
 
 
 def test_addresses_that_one_host_may_choose_among_count_as_one() -> None:
-    assert link_of("2001:db8::1") == link_of("2001:db8:0:0:ffff::7%eth0") == "2001:db8::/64"
-    assert link_of("2001:db8:0:1::1") != link_of("2001:db8::1")
+    assert subnet_of("2001:db8::1") == subnet_of("2001:db8:0:0:ffff::7%eth0") == "2001:db8::/64"
+    assert subnet_of("2001:db8:0:1::1") != subnet_of("2001:db8::1")
 
 
 def test_an_ipv4_client_is_itself_whatever_the_socket_speaks() -> None:
-    assert link_of("192.0.2.1") == link_of("::ffff:192.0.2.1") == "192.0.2.1"
-    assert link_of("192.0.2.2") != link_of("192.0.2.1")
-    assert link_of("") == ""
+    assert subnet_of("192.0.2.1") == subnet_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert subnet_of("192.0.2.2") != subnet_of("192.0.2.1")
+    assert subnet_of("") == ""

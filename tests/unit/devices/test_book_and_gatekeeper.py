@@ -236,7 +236,7 @@ def test_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_guesser_who_takes_another_ipv6_address_each_time_waits_too() -> None:
     one = Throttle()
-    for n in range(throttle.LINK_FREE_FAILURES):
+    for n in range(throttle.SUBNET_FREE_FAILURES):
         assert one.wait_s(f"2001:db8::{n:x}", 0.0) == 0
         one.failed(f"2001:db8::{n:x}", 0.0)
     assert one.wait_s("2001:db8::ffff", 0.0) == throttle.WAIT_FIRST_S
