@@ -3,7 +3,8 @@
 The protocol is sd_notify(3): lines of text in a datagram to ``$NOTIFY_SOCKET``. The process that systemd started is
 the parent (gateway/respawn.py), which sleeps and would be alive whatever happens; so its child speaks, from the event
 loop that serves devices, and the unit says ``NotifyAccess=all``. A loop that stalls misses its pings, and systemd ends
-both. The parent speaks only between two lives of the child, so that its back-off is not taken for a stall.
+both. There is no ping before it serves: that would start systemd's clock on a start that a slow board may need minutes
+for. The parent speaks only between two lives of the child, so that its back-off is not taken for a stall.
 
 Standard library only, and asyncio not before it is needed: the parent imports this.
 """
@@ -12,6 +13,10 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 WATCHDOG_USEC = "WATCHDOG_USEC"
@@ -39,10 +44,11 @@ class ServiceManager:
             notifier.settimeout(0)
             notifier.sendto("\n".join(lines).encode(), self._address)
 
-    async def keep_pinging(self) -> None:
+    async def keep_pinging(self, from_then: "asyncio.Event") -> None:
         """Say "alive" for ever from this event loop, as often as WatchdogSec asks for; returns if it does not ask."""
         import asyncio
 
+        await from_then.wait()
         while self.ping_every_s is not None:
             self.tell(ALIVE)
             await asyncio.sleep(self.ping_every_s)

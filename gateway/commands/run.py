@@ -15,6 +15,7 @@ import typer
 from gateway import __version__
 from gateway.banner import BannerFacts, Standing, render
 from gateway.commands.options import ConfigOption, SetOption, load
+from gateway.respawn import LAST_EXIT_VARIABLE
 from gateway.service_manager import READY, STOPPING, ServiceManager
 from gateway.settings import HttpSettings, MqttSettings, Network, Settings, parse_listen
 
@@ -104,13 +105,20 @@ async def _serve(settings: Settings, *, lan: bool) -> None:
         loop.add_signal_handler(number, _stop_once, stop, manager)
     app = App(settings, environment=os.environ)
 
+    # systemd's clock starts with the first ping, and a start may be at one import, or at a large file, for longer than
+    # that allows: it has a time of its own (TimeoutStartSec). After a crash the clock runs already.
+    may_ping = asyncio.Event()
+    if LAST_EXIT_VARIABLE in os.environ:
+        may_ping.set()
+
     async def on_ready(ready: App) -> None:
         manager.tell(READY, "STATUS=serving")
+        may_ping.set()
         sys.stdout.write(render(await _facts(ready, lan=lan)))
         sys.stdout.flush()
 
     beside = [
-        asyncio.create_task(manager.keep_pinging(), name="service_manager"),
+        asyncio.create_task(manager.keep_pinging(may_ping), name="service_manager"),
         asyncio.create_task(_tell_left_out(), name="log_lines_left_out"),
     ]
     try:

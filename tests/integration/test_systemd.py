@@ -169,6 +169,15 @@ def test_gateway_says_that_it_serves_that_it_starts_again_after_a_crash_and_that
     assert until(systemd, "STATUS=stopped") == gateway.pid
 
 
+def test_watchdog_does_not_run_before_the_gateway_serves_however_long_that_takes(
+    systemd: socket.socket, gateway: GatewayProcess
+) -> None:
+    """systemd starts it with the first ping, or with READY."""
+    first = [line for line in heard(systemd)[0].split("\n") if not line.startswith("STATUS=")]
+    assert first == ["READY=1"]
+    assert until(systemd, "WATCHDOG=1") == gateway.worker_pid
+
+
 def test_stalled_gateway_misses_the_watchdog_and_says_where_it_hangs(
     systemd: socket.socket, gateway: GatewayProcess
 ) -> None:

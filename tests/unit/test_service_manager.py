@@ -63,7 +63,9 @@ def test_three_pings_fit_the_watchdogs_time(environment: dict[str, str], every_s
 
 
 async def test_stalled_event_loop_sends_no_ping(systemd: socket.socket) -> None:
-    pings = asyncio.create_task(manager(systemd, WATCHDOG_USEC="90000").keep_pinging())
+    serving = asyncio.Event()
+    serving.set()
+    pings = asyncio.create_task(manager(systemd, WATCHDOG_USEC="90000").keep_pinging(serving))
     assert (await asyncio.to_thread(systemd.recv, 4096)) == ALIVE.encode()
     await asyncio.sleep(0)
     systemd.setblocking(False)
