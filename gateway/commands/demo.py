@@ -28,7 +28,7 @@ def demo(
     from rich.console import Console
 
     from gateway.simulators.demo.options import DemoOptions
-    from gateway.simulators.demo.screen import Screen, tell_verdict
+    from gateway.simulators.demo.screen import ADDS_UP, DOES_NOT_ADD_UP, Screen, tell_verdict
     from gateway.simulators.demo.site import DemoSite, demo_folder
     from gateway.simulators.demo.timeline import timeline
 
@@ -42,12 +42,18 @@ def demo(
         timeline=timeline(duration_s=seconds, seed=seed, kills=kills),
         pictures=tuple(picture or ()),
     )
+    console = Console()
+
+    def say(text: str) -> None:
+        style = "bold green" if text == ADDS_UP else "bold red" if text == DOES_NOT_ADD_UP else None
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
     try:
-        with Screen(Console()) as screen:
+        with Screen(console) as screen:
             verdict = asyncio.run(DemoSite(options, look=screen.look).run())
     except KeyboardInterrupt:
         typer.echo("Ended without a ledger: nothing is said of whether it adds up.", err=True)
         raise
-    tell_verdict(verdict, typer.echo)
+    tell_verdict(verdict, say)
     if not verdict.is_good:
         raise typer.Exit(1)

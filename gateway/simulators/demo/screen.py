@@ -18,6 +18,8 @@ from gateway.simulators.demo.view import View
 
 _BARS = "▁▂▃▄▅▆▇█"
 SPARK_COLUMNS = 60
+ADDS_UP = "It adds up."
+DOES_NOT_ADD_UP = "IT DOES NOT ADD UP: this is a bug, please report it with the folder."
 STORY_LINES_MIN = 2
 # In a pipe or a log: one line this often.
 PLAIN_EVERY_S = 5.0
@@ -211,4 +213,4 @@ def tell_verdict(verdict: Verdict, say: Callable[[str], None]) -> None:
         say(f"  {verdict.contradictions} keys came with two contents")
     if verdict.miscounted:
         say("  MISCOUNTED: summaries count other than what was summarised")
-    say("It adds up." if verdict.is_good else "IT DOES NOT ADD UP: this is a bug, please report it with the folder.")
+    say(ADDS_UP if verdict.is_good else DOES_NOT_ADD_UP)
