@@ -129,6 +129,8 @@ class DemoSite:
         finally:
             looking.cancel()
             await asyncio.wait({looking})
+        if not looking.cancelled():
+            looking.result()  # what it raised: a screen that stood still would have told nothing
         await gateway.stop()
         return self._verdict(hub, gateway)
 

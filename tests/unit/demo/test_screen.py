@@ -10,6 +10,7 @@ from rich.console import Console
 from gateway.simulators.demo.gallery import Gallery
 from gateway.simulators.demo.logbook import Logbook
 from gateway.simulators.demo.screen import Screen, Thumbnails, drawn
+from gateway.simulators.demo.thumbnail import thumbnail
 from gateway.simulators.demo.verdict import Ledger
 from gateway.simulators.demo.view import View
 
@@ -59,6 +60,11 @@ def test_a_ledger_that_does_not_add_up_is_seen_at_once() -> None:
     view, logbook = busy_site()
     view.ledger = Ledger(accepted=5, parts={"delivered": 4})
     assert "DOES NOT ADD UP" in "\n".join(lines_of(120, 40, view, logbook))
+
+
+@pytest.mark.parametrize("picture", [b"# a text", EXAMPLE[:2000], b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_picture_is_said_and_takes_as_much_room(picture: bytes) -> None:
+    assert thumbnail(picture, columns=20, rows=7).plain.split("\n") == ["no picture", *[""] * 6]
 
 
 def test_in_a_pipe_it_is_a_line_each_and_none_is_broken() -> None:
