@@ -172,7 +172,7 @@ def _result(rng: random.Random) -> Classification:
         image_format="JPEG",
         image_width=1024,
         image_height=768,
-        decode_ms=rng.uniform(3, 9),
-        preprocess_ms=rng.uniform(1, 3),
-        inference_ms=rng.uniform(8, 20),
+        decode_ms=round(rng.uniform(3, 9), 3),
+        preprocess_ms=round(rng.uniform(1, 3), 3),
+        inference_ms=round(rng.uniform(8, 20), 3),
     )

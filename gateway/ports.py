@@ -19,7 +19,6 @@ from gateway.messages import (
     EventDraft,
     Image,
     ModelIdentity,
-    OutboxState,
     PendingEvent,
     PendingSpan,
     Receipt,
@@ -27,6 +26,7 @@ from gateway.messages import (
     Stamp,
     Submission,
     Tombstone,
+    Watermark,
 )
 
 
@@ -261,8 +261,8 @@ class PendingQueue(Protocol):
     async def mark_dead(self, sequence: int, reason: str) -> None:
         """Set a pending event aside as a dead letter and add its tombstone, in one transaction."""
 
-    async def state(self) -> OutboxState:
-        """Return figures and the epoch. ``sequence_high`` is the watermark of the envelope."""
+    def watermark(self) -> Watermark:
+        """Return the watermark of the envelope, from memory: what is read from the disk may be a moment ahead of it."""
 
 
 class CommitSignal(Protocol):

@@ -7,6 +7,7 @@ objects and a second encoding would.
 """
 
 import json
+import re
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -25,6 +26,18 @@ from gateway.messages import (
 _BEFORE_PREDICTIONS = '{"predictions":'
 # Can't be inside of a label or a name: there a quotation mark is escaped.
 _BEFORE_TIMINGS = ',"timings_ms":'
+_PREDICTIONS_TOLD = ',"predictions":'
+# What nearly every row is: labels without escapes, times of at most three decimals. One pass of the regular expression
+# engine, without a number or an object made: a third of what parsing costs. It never goes back ("++", "*+").
+_WHOLE = r"(?:0|[1-9][0-9]*+)"
+_NUMBER = rf"-?+{_WHOLE}(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
+_PREDICTION = rf'\{{"label":"[^"\\\x00-\x1f]*+","probability":{_NUMBER}\}}'
+_TIME = rf"({_WHOLE}(?:\.[0-9]{{1,3}}+)?+)"
+_PLAIN = re.compile(
+    rf'\{{("predictions":\[{_PREDICTION}(?:,{_PREDICTION})*+\],"model":.*)'
+    rf',"timings_ms":\{{"decode":{_TIME},"preprocess":{_TIME},"inference":{_TIME}\}}\}}',
+    re.DOTALL,
+)
 
 
 def result_text(result: Result) -> str:
@@ -115,22 +128,47 @@ def _summary_from_text(text: str) -> Summary:
     )
 
 
-def told_classification(text: str) -> tuple[str, str | None]:
-    """Return a classification's members of an item, as JSON text without braces, and its top label.
+def told_classification(text: str) -> str:
+    """Return a classification's members of an item, as JSON text without braces.
 
     ``text`` is what :func:`result_text` wrote. Raises ValueError for anything else.
     """
+    plain = _PLAIN.fullmatch(text)
+    if plain is not None:
+        told, decode, preprocess, inference = plain.groups()
+        return f'{told},"timings":{{"decode_ms":{decode},"preprocess_ms":{preprocess},"inference_ms":{inference}}}'
+    return _told_carefully(text)
+
+
+def _told_carefully(text: str) -> str:
+    """Return the same of whatever can be told: escapes in labels, times with more decimals, none at all."""
     told, found, timings_text = text.rpartition(_BEFORE_TIMINGS)
     if not found or not text.startswith(_BEFORE_PREDICTIONS):
         raise ValueError("not a classification as it is stored")
     predictions, _ = _DECODER.raw_decode(text, len(_BEFORE_PREDICTIONS))
     timings, _ = _DECODER.raw_decode(timings_text)
     try:
+        _top_label(predictions)
         members = ",".join([f'"{name}_ms":{round(value, 3)}' for name, value in timings.items()])
-        best = max(predictions, key=_probability, default=None)  # the model's first of equals
-        return f'{told[1:]},"timings":{{{members}}}', best and best["label"]
     except (AttributeError, LookupError, TypeError) as error:
         raise ValueError("a classification of another shape") from error
+    return f'{told[1:]},"timings":{{{members}}}'
+
+
+def label_told(item_text: str) -> str | None:
+    """Return the top label in an item with what :func:`told_classification` returned; None if the model said nothing.
+
+    Assumes that the item has it behind another member, and no object before it that might have the like.
+    """
+    predictions, _ = _DECODER.raw_decode(item_text, item_text.index(_PREDICTIONS_TOLD) + len(_PREDICTIONS_TOLD))
+    return _top_label(predictions)
+
+
+def _top_label(predictions: list[dict[str, Any]]) -> str | None:
+    if not predictions:
+        return None
+    label: str = max(predictions, key=_probability)["label"]  # the model's first of equals
+    return label
 
 
 def _probability(prediction: dict[str, Any]) -> float:

@@ -71,7 +71,7 @@ class Backlog:
         self._claimed_tombstones: set[int] = set()
         self._released_while_reading: set[int] = set()
         self._starts = 0
-        self._watermark = ("", 0)  # epoch and sequence
+        self._high = ("", 0)  # epoch and sequence of the watermark
 
     @property
     def is_empty(self) -> bool:
@@ -147,20 +147,21 @@ class Backlog:
 
     def take(self, events: Iterable[EncodedEvent], tombstones: Iterable[Tombstone]) -> str:
         """Hand these out in one message: they stay claimed and wait no longer. Return its ``Batch.lane``."""
-        lanes: dict[LaneKey, None] = {}
-        head = ""
+        lanes: list[Lane | None] = []  # None: of what was returned
         for event in events:
-            del self.waiting[event.sequence]
-            self._returned.pop(event.sequence, None)
-            lane = self._lane_of.pop(event.sequence, None)
-            head = head or _name(lane)
-            if lane is not None:
-                lane.take(event.sequence)
-                lanes[lane.key] = None
+            sequence = event.sequence
+            del self.waiting[sequence]
+            lane = self._lane_of.pop(sequence, None)
+            if lane is None:
+                self._returned.pop(sequence, None)
+            else:
+                lane.take(sequence)
+            if not lanes or lane is not lanes[-1]:
+                lanes.append(lane)
         for tombstone in tombstones:
             del self.tombstones[tombstone.tombstone_id]
-        self._turns.served(iter(lanes))
-        return head
+        self._turns.served(lane.key for lane in lanes if lane is not None)
+        return _name(lanes[0]) if lanes else ""
 
     def put_back(self, batch: Batch) -> None:
         """Let a refused batch wait again, at the front."""
@@ -220,8 +221,8 @@ class Backlog:
         starts = self._starts
         self._stale = False
         if self._boundary is None:
-            await self._read_header()
-            self._boundary = self.header.state.epoch.base + self.header.state.sequence_high
+            self._note_watermark()
+            self._boundary = self.header.watermark.epoch.base + self.header.watermark.sequence_high
         for span in await self._queue.pending_spans():
             if starts != self._starts:
                 return
@@ -245,12 +246,12 @@ class Backlog:
         self._released_while_reading.clear()
         events = await self._queue.pending_among(wanted)
         if events:
-            await self._read_header((event.epoch, event.sequence) for event in events)
+            self._note_watermark((event.epoch, event.sequence) for event in events)
         if starts != self._starts:
             return
         self._to_recall.difference_update(wanted)
         for event in sorted(events, key=lambda event: (event.priority, event.key)):
-            if self._may_claim(event.key) and self._claim(event) is not None:
+            if self._may_claim(event.key) and self._claim(event, event.key) is not None:
                 self._returned[event.key] = None
 
     async def _read_page(self, lane: Lane) -> None:
@@ -266,14 +267,15 @@ class Backlog:
         )
         if page:
             # After the page: the watermark must cover what is sent under it.
-            await self._read_header((event.epoch, event.sequence) for event in page)
+            self._note_watermark((event.epoch, event.sequence) for event in page)
         if starts != self._starts:
             return  # started over meanwhile: this page is of the old reading
         for event in page:
-            encoded = self._claim(event) if self._may_claim(event.key) else None
+            key = event.key
+            encoded = self._claim(event, key) if self._may_claim(key) else None
             if encoded is not None:
-                lane.add(event.key, len(encoded.item))
-                self._lane_of[event.key] = lane
+                lane.add(key, len(encoded.item))
+                self._lane_of[key] = lane
         lane.end_page(page[-1].key if page else None, is_full=len(page) == PAGE_EVENTS)
 
     async def _read_tombstones(self) -> None:
@@ -281,7 +283,7 @@ class Backlog:
         limit = TOMBSTONES_PER_MESSAGE_MAX + len(self._claimed_tombstones)
         page = await self._queue.pending_tombstones(limit=limit)
         if page:
-            await self._read_header((tombstone.epoch, tombstone.last_sequence) for tombstone in page)
+            self._note_watermark((tombstone.epoch, tombstone.last_sequence) for tombstone in page)
         self._drop_replaced(page, is_all=len(page) < limit)
         for tombstone in page:
             if tombstone.tombstone_id not in self._claimed_tombstones:
@@ -298,39 +300,38 @@ class Backlog:
             del self.tombstones[tombstone_id]
             self._claimed_tombstones.discard(tombstone_id)
 
-    async def _read_header(self, seen: Iterable[tuple[str, int]] = ()) -> None:
-        """Read what the outbox says of itself. ``seen``: (epoch, sequence) of what was read from the disk.
+    def _note_watermark(self, seen: Iterable[tuple[str, int]] = ()) -> None:
+        """Take what the outbox says of itself into the header. ``seen``: (epoch, sequence) of what was read from disk.
 
         The disk is a moment ahead of the figures in memory: the watermark covers what was seen, and never goes back.
         """
-        state = await self._queue.state()
-        if state.epoch.epoch != self._watermark[0]:
-            self._watermark = (state.epoch.epoch, 0)
-        mine = [sequence for epoch, sequence in seen if epoch == state.epoch.epoch]
-        self._watermark = (state.epoch.epoch, max(self._watermark[1], state.sequence_high, *mine))
-        self.header = Header(self._gateway_id, replace(state, sequence_high=self._watermark[1]))
+        known = self._queue.watermark()
+        epoch = known.epoch.epoch
+        high = self._high[1] if self._high[0] == epoch else 0
+        high = max(high, known.sequence_high, *[sequence for of_epoch, sequence in seen if of_epoch == epoch])
+        self._high = (epoch, high)
+        self.header = Header(self._gateway_id, replace(known, sequence_high=high))
 
     def _may_claim(self, sequence: int) -> bool:
         return sequence not in self._claimed and sequence not in self._released_while_reading
 
-    def _claim(self, event: PendingEvent) -> EncodedEvent | None:
+    def _claim(self, event: PendingEvent, key: int) -> EncodedEvent | None:
         """Claim a row and let it wait; None where it can't be sent."""
-        self._claimed.add(event.key)
+        self._claimed.add(key)
         try:
             encoded = encode_event(event)
         except NotEncodable:
-            self._on_unfit(event.key, "not_encodable")
+            self._on_unfit(key, "not_encodable")
             return None
-        if self._is_too_large(encoded):
-            self._on_unfit(event.key, "too_large")
+        if len(encoded.item) >= MESSAGE_BYTES_MAX // 2 and self._is_too_large(encoded):
+            self._on_unfit(key, "too_large")
             return None
-        self._note_waiting()
-        self.waiting[event.key] = encoded
+        if not self.waiting:
+            self._note_waiting()
+        self.waiting[key] = encoded
         return encoded
 
     def _is_too_large(self, event: EncodedEvent) -> bool:
-        if len(event.item) < MESSAGE_BYTES_MAX // 2:
-            return False
         alone = build_message(self.header, (), (event,), created_at=self._clock.now())
         return message_bytes(alone) > MESSAGE_BYTES_MAX
 

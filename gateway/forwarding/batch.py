@@ -17,7 +17,7 @@ class Batch:
 
     @property
     def sequences(self) -> tuple[int, ...]:
-        return tuple(event.sequence for event in self.events)
+        return tuple([event.sequence for event in self.events])
 
     @property
     def tombstone_ids(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ forwarding/lanes.py. While the link is suspicious of some events,
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 from gateway.cloud.envelope import EncodedEvent, build_message, count_that_fits, message_bytes
 from gateway.errors import CloudError, Unavailable
@@ -182,6 +183,6 @@ class Dispatch:
     def _build(self, events: Sequence[EncodedEvent], tombstones: Sequence[Tombstone]) -> Batch:
         lane = self._backlog.take(events, tombstones)
         # Whatever their turn: a reader of one message finds its items as they came in.
-        events = sorted(events, key=lambda event: event.sequence)
+        events = sorted(events, key=attrgetter("sequence"))
         message = build_message(self._backlog.header, tombstones, events, created_at=self._clock.now())
         return Batch(message=message, events=tuple(events), tombstones=tuple(tombstones), lane=lane)

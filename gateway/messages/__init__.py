@@ -3,7 +3,7 @@
 All are immutable. Times are timezone-aware UTC. Ids are text. No value here does I/O.
 """
 
-from gateway.messages.accounts import Epoch, FormerEpoch, OutboxState, PendingSpan, Refusal, Tombstone
+from gateway.messages.accounts import Epoch, FormerEpoch, OutboxState, PendingSpan, Refusal, Tombstone, Watermark
 from gateway.messages.clocks import ClockReading, ClockState, Stamp
 from gateway.messages.cloud import CloudMessage, Command, CommandState, DeviceCommand, DeviceStatus
 from gateway.messages.events import CommittedItem, Event, EventDraft, EventState, PendingEvent, Receipt
@@ -68,6 +68,7 @@ __all__ = [
     "SummaryMoment",
     "Tombstone",
     "Transport",
+    "Watermark",
     "item_id",
     "kind_of",
 ]

@@ -74,6 +74,15 @@ class PendingSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """How far the accepted sequences go: what each message to the cloud says of the outbox that it is of."""
+
+    epoch: Epoch
+    sequence_high: int
+    former: tuple[FormerEpoch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxState:
     """Figures of the outbox at one moment.
 
@@ -104,3 +113,8 @@ class OutboxState:
     def rows(self) -> int:
         """Events of every state that are in the file."""
         return self.pending + self.delivered + self.held_back + self.dead
+
+    @property
+    def watermark(self) -> Watermark:
+        """How far the accepted sequences go."""
+        return Watermark(epoch=self.epoch, sequence_high=self.sequence_high, former=self.former)

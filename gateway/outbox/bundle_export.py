@@ -52,7 +52,7 @@ def fill(
     """Write all that waits into a bundle and return what that is. Raises OperatorError where nothing does."""
     contents = Contents()
     exported = array("q")
-    header = Header(gateway_id, reader.state)
+    header = Header(gateway_id, reader.state.watermark)
     for tombstones in _chunks(reader.tombstones()):
         _add(writer, header, (), tombstones, now)
         contents.tombstone_ids += [tombstone.tombstone_id for tombstone in tombstones]
@@ -124,10 +124,10 @@ def _add(
     now: datetime,
 ) -> None:
     message = build_message(header, tombstones, events, created_at=now)
-    base = header.of(events).state.epoch.base
+    base = header.of(events).watermark.epoch.base
     writer.add(
         message.body,
-        epoch=header.of(events).state.epoch.epoch,
+        epoch=header.of(events).watermark.epoch.epoch,
         sequences=[event.sequence - base for event in events],
         tombstones=len(tombstones),
     )

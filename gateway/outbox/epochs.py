@@ -53,6 +53,8 @@ class EpochBook:
 
     def of(self, key: int) -> Epoch:
         """Return the epoch of a row."""
+        if len(self._epochs) == 1:  # as nearly always
+            return self._epochs[0]
         return self._epochs[max(0, bisect_left(self._bases, key) - 1)]
 
     def named(self, epoch: str) -> Epoch | None:

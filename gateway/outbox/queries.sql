@@ -132,7 +132,9 @@ SELECT kind, result FROM events WHERE sequence BETWEEN ? AND ?;
 SELECT kind, result FROM events WHERE sequence IN (SELECT value FROM json_each(?));
 
 -- name: mark_delivered
-UPDATE events SET state = :new, delivered_at = :delivered_at, delivered_age_s = :age_s
+-- OR FAIL: without a statement journal, which for hundreds of rows spills into a file of its own on the card. A failure
+-- undoes the whole transaction or its savepoint anyway (gateway/outbox/store.py).
+UPDATE OR FAIL events SET state = :new, delivered_at = :delivered_at, delivered_age_s = :age_s
 WHERE state = :old AND sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: mark_dead

@@ -30,6 +30,7 @@ from gateway.messages import (
     Receipt,
     Refusal,
     Tombstone,
+    Watermark,
 )
 from gateway.outbox.bundle_requests import AcknowledgeBundle, RecordBundle
 from gateway.outbox.epochs import EpochBook
@@ -286,6 +287,14 @@ class SqliteOutbox:
     async def mark_dead(self, sequence: int, reason: str) -> None:
         """Set a pending event aside and leave a tombstone, in one transaction."""
         await self._writer.submit(MarkDead(sequence=sequence, reason=reason))
+
+    def watermark(self) -> Watermark:
+        """Return how far the accepted sequences go."""
+        epochs = self._epochs
+        high = self._store.ledger.sequence_high - epochs.current.base
+        return Watermark(epoch=epochs.current, sequence_high=high, former=epochs.former)
+
+    # --- for gauges and people ------------------------------------------------------------------------
 
     async def state(self) -> OutboxState:
         """Return the figures, from memory but for the oldest pending event; the gauges get them too."""

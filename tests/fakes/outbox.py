@@ -35,6 +35,7 @@ from gateway.messages import (
     Summarise,
     Tombstone,
     Transport,
+    Watermark,
 )
 from gateway.result_text import result_text
 
@@ -157,6 +158,9 @@ class MemoryOutbox:
         if self._move(sequence, EventState.PENDING, EventState.DEAD, dead_reason=reason):
             self._bury(sequence, sequence, reason, _label(self.events[sequence]))
             self._work.set()
+
+    def watermark(self) -> Watermark:
+        return Watermark(epoch=self._epoch, sequence_high=self._sequence_high)
 
     async def state(self) -> OutboxState:
         by_state = {state: [e for e in self.events.values() if e.state is state] for state in EventState}

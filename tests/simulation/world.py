@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.errors import DiskUnavailable
 from gateway.forwarder import Forwarder
-from gateway.messages import EventState, OutboxState, PendingEvent, Tombstone
+from gateway.messages import EventState, PendingEvent, Tombstone
 from gateway.settings import CloudSettings
 from tests.fakes.intake import RecordingMeter
 from tests.fakes.lossy_cloud import FAIR, Arrival, Fate, LossyCloud, Weather
@@ -126,10 +126,6 @@ class WatchedOutbox(MemoryOutbox):
     async def pending_tombstones(self, *, limit: int) -> tuple[Tombstone, ...]:
         self._check_reading()
         return await super().pending_tombstones(limit=limit)
-
-    async def state(self) -> OutboxState:
-        self._check_reading()
-        return await super().state()
 
     def _check_reading(self) -> None:
         if self.disk_fails and self._rng.random() < 0.3:

@@ -31,7 +31,6 @@ from gateway.messages import (
     FormerEpoch,
     Kind,
     ModelIdentity,
-    OutboxState,
     PendingEvent,
     Prediction,
     Reading,
@@ -40,6 +39,7 @@ from gateway.messages import (
     SummaryMoment,
     Tombstone,
     Transport,
+    Watermark,
     kind_of,
 )
 from gateway.result_text import result_text
@@ -49,18 +49,11 @@ SCHEMA_FILE = Path(__file__).resolve().parents[3] / "docs" / "envelope.schema.js
 AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SAFE = set(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 
-STATE = OutboxState(
+MARK = Watermark(
     epoch=Epoch(epoch="0190b6f0-0000-7000-8000-000000000001", predecessor=None, predecessor_last_sequence=None),
     sequence_high=1000,
-    pending=0,
-    delivered=0,
-    dead=0,
-    refusals=0,
-    tombstones_pending=0,
-    bytes_used=0,
-    oldest_pending_received_at=None,
 )
-HEADER = Header("site-1", STATE)
+HEADER = Header("site-1", MARK)
 MODEL = ModelIdentity(name="fruit", model_sha256="ab" * 32, labels_sha256="cd" * 32, runtime="litert")
 
 
@@ -82,7 +75,7 @@ WARM = Reading(values_json='{"temperature":21.5}')
 
 def event(sequence: int = 1, *, result: Result = WARM, **changes: Any) -> PendingEvent:
     plain = PendingEvent(
-        epoch=STATE.epoch.epoch,
+        epoch=MARK.epoch.epoch,
         sequence=sequence,
         item_id=f"s-{sequence}",
         device_id="device-1",
@@ -108,7 +101,7 @@ SUMMARY = Summary(
     of_kind=Kind.CLASSIFICATION, window_s=600, first=MOMENT, last=MOMENT, counts_json=json.dumps(COUNTS.counts())
 )
 TOMBSTONE = Tombstone(
-    tombstone_id=7, epoch=STATE.epoch.epoch, first_sequence=3, last_sequence=5, reason="outbox_evicted"
+    tombstone_id=7, epoch=MARK.epoch.epoch, first_sequence=3, last_sequence=5, reason="outbox_evicted"
 )
 
 
@@ -141,20 +134,20 @@ def test_tombstone_counts_reasons_and_labels() -> None:
 def test_body_says_which_gateway_epoch_and_watermark() -> None:
     body = body_of(event())
     assert body["schema"] == "gateway-bridge/1"
-    assert (body["gateway_id"], body["epoch"], body["sequence_high"]) == ("site-1", STATE.epoch.epoch, 1000)
+    assert (body["gateway_id"], body["epoch"], body["sequence_high"]) == ("site-1", MARK.epoch.epoch, 1000)
     assert body["predecessor"] is None
 
 
 def test_new_epoch_names_its_predecessor() -> None:
     epoch = Epoch(epoch="e-2", predecessor="e-1", predecessor_last_sequence=41)
-    body = body_of(event(), header=Header("site-1", replace(STATE, epoch=epoch)))
+    body = body_of(event(), header=Header("site-1", replace(MARK, epoch=epoch)))
     assert body["predecessor"] == {"epoch": "e-1", "last_sequence": 41}
 
 
 def test_what_was_saved_of_a_former_epoch_travels_under_its_own_name_and_never_beside_the_new_one() -> None:
     old = Epoch(epoch="old", predecessor=None, predecessor_last_sequence=None)
-    new = replace(STATE.epoch, predecessor="old", predecessor_last_sequence=9, base=20)
-    header = Header("site-1", replace(STATE, epoch=new, former=(FormerEpoch(epoch=old, sequence_high=9),)))
+    new = replace(MARK.epoch, predecessor="old", predecessor_last_sequence=9, base=20)
+    header = Header("site-1", replace(MARK, epoch=new, former=(FormerEpoch(epoch=old, sequence_high=9),)))
     events = [
         encode_event(replace(event(7), epoch="old")),
         encode_event(replace(event(8), epoch="old")),
@@ -221,7 +214,7 @@ def test_element_of_an_array_has_its_number_in_its_id() -> None:
 def test_tombstones_travel_beside_items() -> None:
     body = body_of(event(), tombstones=(TOMBSTONE,))
     assert body["tombstones"] == [
-        {"epoch": STATE.epoch.epoch, "first_sequence": 3, "last_sequence": 5, "reason": "outbox_evicted"}
+        {"epoch": MARK.epoch.epoch, "first_sequence": 3, "last_sequence": 5, "reason": "outbox_evicted"}
     ]
     assert len(body["items"]) == 1
 
@@ -269,7 +262,7 @@ def test_summary_tells_its_window_and_its_counts() -> None:
         message_of(tombstones=(TOMBSTONE,)),
         message_of(
             event(),
-            header=Header("g", replace(STATE, epoch=Epoch(epoch="b", predecessor="a", predecessor_last_sequence=None))),
+            header=Header("g", replace(MARK, epoch=Epoch(epoch="b", predecessor="a", predecessor_last_sequence=None))),
         ),
         message_of(event(received_after=AT)),
         message_of(event(result=SUMMARY)),
@@ -327,6 +320,28 @@ def test_routing_keys_on_which_items_differ_are_left_out() -> None:
     assert message_of(event(), BANANA).properties["kind"] == "mixed"
 
 
+@pytest.mark.parametrize(
+    "third", [event(9, result=classification(("apple", 0.5), ("pear", 0.25))), event(9, transport=Transport.BLE)]
+)
+def test_label_is_a_routing_key_only_if_every_item_has_it(third: PendingEvent) -> None:
+    bananas = BANANA, replace(BANANA, sequence=8)
+    assert message_of(*bananas).properties["label"] == "ripe%20banana"
+    assert "label" not in message_of(*bananas, third).properties
+    assert "label" not in message_of(third, *bananas).properties
+
+
+def test_device_is_a_routing_key_only_if_all_items_agree_however_they_alternate() -> None:
+    one, two = event(1), event(2, device_id="device-2")
+    assert "deviceId" not in message_of(one, two, one, two).properties
+    assert message_of(one, one).properties["deviceId"] == "device-1"
+
+
+@given(text=st.text(st.characters(codec="utf-8"), max_size=60))
+def test_whatever_a_device_calls_itself_and_its_event_stands_in_the_item(text: str) -> None:
+    (item,) = body_of(event(item_id=text, device_id=text, payload_sha256=text))["items"]
+    assert (item["submission_id"], item["device_id"], item["payload_sha256"]) == (text, text, text)
+
+
 def test_content_type_and_encoding_let_routing_queries_read_the_body() -> None:
     message = message_of(event())
     assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
@@ -347,12 +362,12 @@ def test_long_routing_value_is_left_out_of_properties() -> None:
 
 
 def test_message_id_repeats_for_the_same_batch_whatever_the_watermark() -> None:
-    later = Header("site-1", replace(STATE, sequence_high=2000))
+    later = Header("site-1", replace(MARK, sequence_high=2000))
     assert message_of(event(), BANANA).message_id == message_of(event(), BANANA, header=later).message_id
 
 
 def test_message_id_differs_when_anything_in_the_batch_does() -> None:
-    moved = Header("site-1", replace(STATE, epoch=replace(STATE.epoch, epoch="other")))
+    moved = Header("site-1", replace(MARK, epoch=replace(MARK.epoch, epoch="other")))
     ids = [
         message_of(event(1)).message_id,
         message_of(event(12)).message_id,
@@ -360,7 +375,7 @@ def test_message_id_differs_when_anything_in_the_batch_does() -> None:
         message_of(event(1), tombstones=(TOMBSTONE,)).message_id,
         message_of(event(1), tombstones=(replace(TOMBSTONE, last_sequence=6),)).message_id,
         message_of(event(1), header=moved).message_id,
-        message_of(event(1), header=Header("site-2", STATE)).message_id,
+        message_of(event(1), header=Header("site-2", MARK)).message_id,
     ]
     assert len(set(ids)) == len(ids)
 

@@ -11,8 +11,8 @@ from gateway.messages import (
     ClockState,
     CloudMessage,
     Kind,
-    OutboxState,
     PendingEvent,
+    Watermark,
 )
 from tests.fakes.outbox import SOME_TIME, MemoryOutbox, draft
 from tests.fakes.virtual_time import VirtualClock, in_virtual_time
@@ -195,9 +195,9 @@ class OutboxBehindItsDisk(MemoryOutbox):
 
     behind = 0
 
-    async def state(self) -> OutboxState:
-        state = await super().state()
-        return replace(state, sequence_high=state.sequence_high - self.behind)
+    def watermark(self) -> Watermark:
+        watermark = super().watermark()
+        return replace(watermark, sequence_high=watermark.sequence_high - self.behind)
 
 
 @in_virtual_time
@@ -207,10 +207,10 @@ async def test_watermark_covers_what_was_read_and_never_goes_back() -> None:
     await reader.commit(3)
     outbox.behind = 2
     assert await reader.fill() == [1, 2, 3]
-    assert reader.backlog.header.state.sequence_high == 3
+    assert reader.backlog.header.watermark.sequence_high == 3
     await outbox.mark_dead(2, "too_large")  # read again for its tombstone
     outbox.behind = 3
     reader.backlog.look_again()
     await reader.fill()
     assert reader.backlog.tombstones
-    assert reader.backlog.header.state.sequence_high == 3
+    assert reader.backlog.header.watermark.sequence_high == 3
