@@ -16,6 +16,7 @@ import asyncio
 import gc
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -348,17 +349,33 @@ class SecretFilter(logging.Filter):
         return True
 
 
-def _obey_until_the_end(
-    connection: socket.socket, loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[object]"
-) -> None:
-    """Feed the loop from a thread of its own; at the end of the stream (or of its sense) end the process at once."""
-    decoder = FrameDecoder()
-    try:
-        while data := connection.recv(_RECEIVE_BYTES):
-            for frame in decoder.feed(data):
-                loop.call_soon_threadsafe(inbox.put_nowait, from_frame(frame))
-    finally:
-        os._exit(0)  # whatever the SDK and its threads are doing
+def _end_with(connection: socket.socket) -> None:
+    """Wait in a thread of its own for the gateway to be gone, and end the process at once."""
+    gone = select.poll()
+    gone.register(connection, 0)  # nothing but the other end's closing, which poll(2) reports unasked
+    gone.poll()
+    os._exit(0)  # whatever the SDK and its threads are doing
+
+
+class Orders:
+    """Reads what the gateway says, in the loop: a thread between would be woken for every message."""
+
+    def __init__(self, connection: socket.socket, inbox: "asyncio.Queue[ToChild]") -> None:
+        self._connection = connection
+        self._inbox = inbox
+        self._decoder = FrameDecoder()
+
+    def read(self) -> None:
+        """Take what is there now. At the end of the stream, or of its sense, end the process."""
+        makes_sense = False
+        try:
+            data = self._connection.recv(_RECEIVE_BYTES)
+            for frame in self._decoder.feed(data):
+                self._inbox.put_nowait(from_frame(frame))  # type: ignore[arg-type]  # the gateway says nothing else
+            makes_sense = bool(data)
+        finally:
+            if not makes_sense:
+                os._exit(0)
 
 
 async def _main(connection: socket.socket, environment: Mapping[str, str]) -> None:
@@ -370,12 +387,8 @@ async def _main(connection: socket.socket, environment: Mapping[str, str]) -> No
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="sdk"))
     outlet = Outlet(connection)
     inbox: asyncio.Queue[ToChild] = asyncio.Queue()
-    threading.Thread(
-        target=_obey_until_the_end,
-        args=(connection, asyncio.get_running_loop(), inbox),
-        name="gateway-orders",
-        daemon=True,
-    ).start()
+    threading.Thread(target=_end_with, args=(connection,), name="gateway-gone", daemon=True).start()
+    asyncio.get_running_loop().add_reader(connection, Orders(connection, inbox).read)
     outlet.put(Hello())
     await Child(outlet, secrets).serve(inbox)
 
