@@ -116,6 +116,8 @@ class Suspicion:
 
     def forget(self, sequences: Iterable[int]) -> None:
         """Drop what was acknowledged or set aside for good."""
+        if not self._suspects and not self._group_max:
+            return
         for sequence in sequences:
             self._suspects.pop(sequence, None)
             self._group_max.pop(sequence, None)

@@ -87,7 +87,7 @@ def event(sequence: int = 1, *, result: Result = WARM, **changes: Any) -> Pendin
         id_reused=False,
         result_json=json.dumps(summary_document(result)) if isinstance(result, Summary) else result_text(result),
     )
-    return replace(plain, **changes)
+    return plain._replace(**changes)
 
 
 BANANA = event(2, result=classification(("apple", 0.25), ("ripe banana", 0.75)), transport=Transport.BLE)
@@ -149,9 +149,9 @@ def test_what_was_saved_of_a_former_epoch_travels_under_its_own_name_and_never_b
     new = replace(MARK.epoch, predecessor="old", predecessor_last_sequence=9, base=20)
     header = Header("site-1", replace(MARK, epoch=new, former=(FormerEpoch(epoch=old, sequence_high=9),)))
     events = [
-        encode_event(replace(event(7), epoch="old")),
-        encode_event(replace(event(8), epoch="old")),
-        encode_event(replace(event(1), epoch=new.epoch, base=20)),
+        encode_event(event(7)._replace(epoch="old")),
+        encode_event(event(8)._replace(epoch="old")),
+        encode_event(event(1)._replace(epoch=new.epoch, base=20)),
     ]
     assert count_that_fits(header, (), events, bytes_max=MESSAGE_BYTES_MAX) == 2
     first, second = (
@@ -231,14 +231,14 @@ def test_lone_surrogate_in_a_reading_still_gives_utf8() -> None:
 
 
 def test_probability_that_is_no_number_is_not_encodable() -> None:
-    damaged = replace(BANANA, result_json=BANANA.result_json.replace("0.75", "NaN"))
+    damaged = BANANA._replace(result_json=BANANA.result_json.replace("0.75", "NaN"))
     with pytest.raises(NotEncodable):
         encode_event(damaged)
 
 
 def test_classification_that_is_not_as_it_was_stored_is_not_encodable() -> None:
     with pytest.raises(NotEncodable):
-        encode_event(replace(BANANA, result_json="{}"))
+        encode_event(BANANA._replace(result_json="{}"))
 
 
 def test_summary_tells_its_window_and_its_counts() -> None:
@@ -301,7 +301,7 @@ def test_schema_describes_every_property() -> None:
 
 
 def test_routing_keys_are_there_when_all_items_agree() -> None:
-    other = replace(BANANA, sequence=8)
+    other = BANANA._replace(sequence=8)
     assert message_of(BANANA, other).properties == {
         "schemaVersion": "1",
         "kind": "classification",
@@ -324,7 +324,7 @@ def test_routing_keys_on_which_items_differ_are_left_out() -> None:
     "third", [event(9, result=classification(("apple", 0.5), ("pear", 0.25))), event(9, transport=Transport.BLE)]
 )
 def test_label_is_a_routing_key_only_if_every_item_has_it(third: PendingEvent) -> None:
-    bananas = BANANA, replace(BANANA, sequence=8)
+    bananas = BANANA, BANANA._replace(sequence=8)
     assert message_of(*bananas).properties["label"] == "ripe%20banana"
     assert "label" not in message_of(*bananas, third).properties
     assert "label" not in message_of(third, *bananas).properties
