@@ -28,7 +28,7 @@ class Backoff:
 
     def succeeded(self) -> "Backoff":
         """Return the state after a success: the next failure waits shortly again."""
-        return replace(self, attempts=0)
+        return replace(self, attempts=0) if self.attempts else self
 
     @property
     def bound_s(self) -> float:

@@ -349,7 +349,7 @@ class SecretFilter(logging.Filter):
         return True
 
 
-def _end_with(connection: socket.socket) -> None:
+def end_with(connection: socket.socket) -> None:
     """Wait in a thread of its own for the gateway to be gone, and end the process at once."""
     gone = select.poll()
     gone.register(connection, 0)  # nothing but the other end's closing, which poll(2) reports unasked
@@ -387,7 +387,7 @@ async def _main(connection: socket.socket, environment: Mapping[str, str]) -> No
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="sdk"))
     outlet = Outlet(connection)
     inbox: asyncio.Queue[ToChild] = asyncio.Queue()
-    threading.Thread(target=_end_with, args=(connection,), name="gateway-gone", daemon=True).start()
+    threading.Thread(target=end_with, args=(connection,), name="gateway-gone", daemon=True).start()
     asyncio.get_running_loop().add_reader(connection, Orders(connection, inbox).read)
     outlet.put(Hello())
     await Child(outlet, secrets).serve(inbox)

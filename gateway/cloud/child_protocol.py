@@ -188,6 +188,8 @@ def to_frame(message: ToChild | FromChild) -> Frame:
     """Return the frame of a message; a field named ``body`` travels raw."""
     if isinstance(message, Send):
         return Frame(header={"type": "Send", **_fields_of_send(message)}, body=message.body)
+    if isinstance(message, Acknowledged):
+        return Frame(header={"type": "Acknowledged", "session": message.session, "number": message.number})
     fields = asdict(message)
     body = fields.pop("body", b"")
     return Frame(header={"type": type(message).__name__, **fields}, body=body)
@@ -208,7 +210,7 @@ def from_frame(frame: Frame) -> ToChild | FromChild:
 
 
 def _fields_of_send(message: Send) -> dict[str, Any]:
-    # asdict copies deeply; this one is on the path of every message.
+    # asdict copies deeply; this one is on the path of every message, as Acknowledged is.
     return {
         "session": message.session,
         "number": message.number,

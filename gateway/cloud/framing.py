@@ -22,6 +22,8 @@ HEADER_BYTES_MAX = 256 * 1024
 BODY_BYTES_MAX = 512 * 1024
 
 _LENGTHS = struct.Struct("!II")
+# Made once: json.dumps with options makes a new encoder for each call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class BrokenStream(ValueError):
@@ -38,7 +40,7 @@ class Frame:
 
 def encode(frame: Frame) -> bytes:
     """Return the bytes of a frame. Raises BrokenStream if it is larger than a decoder takes."""
-    header = json.dumps(frame.header, separators=(",", ":")).encode()
+    header = _ENCODER.encode(frame.header).encode()
     _check(len(header), len(frame.body))
     return _LENGTHS.pack(len(header), len(frame.body)) + header + frame.body
 

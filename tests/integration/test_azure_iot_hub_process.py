@@ -3,9 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ import pytest
 
 from gateway.cloud import child_process
 from gateway.cloud.child_link import AzureIotHubLink
+from gateway.cloud.child_process import SdkProcess
 from gateway.errors import LinkDown
 from tests.fakes.canary import secret
 from tests.fakes.hub import RunningHub, hub_in_thread, running_hub
@@ -216,6 +219,45 @@ async def test_the_process_dies_with_a_gateway_that_is_killed(tmp_path: Path, bu
         await gateway.wait()
         await asyncio.to_thread(sdk.wait, 5)
         assert not sdk.is_running()
+
+
+_STANDS_STILL = """
+import os, socket, threading, time
+from gateway.cloud.azure_iot_hub import end_with
+connection = socket.socket(fileno=os.dup(0))
+threading.Thread(target=end_with, args=(connection,), daemon=True).start()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_stands_still_lets_orders_wait_and_ends_with_the_gateway() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", _STANDS_STILL],
+            stdin=theirs.fileno(),
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        theirs.close()
+        with process:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            ours.send(b"an order that nobody reads")
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+            ours.close()
+            assert process.wait(5) == 0
+
+
+async def test_orders_that_make_no_sense_end_the_process() -> None:
+    ends: list[str] = []
+    child = await SdkProcess.start(on_message=lambda _: None, on_end=ends.append, monotonic=time.monotonic)
+    child._writer.write(b"\xff" * 64)
+    await eventually(lambda: ends)
+    assert ends == ["child_died"]
+    await child.wait_ended()
 
 
 def test_the_gateway_imports_no_azure_and_the_sdk_process_no_web_framework() -> None:

@@ -320,14 +320,13 @@ def test_routing_keys_on_which_items_differ_are_left_out() -> None:
     assert message_of(event(), BANANA).properties["kind"] == "mixed"
 
 
-@pytest.mark.parametrize(
-    "third", [event(9, result=classification(("apple", 0.5), ("pear", 0.25))), event(9, transport=Transport.BLE)]
-)
-def test_label_is_a_routing_key_only_if_every_item_has_it(third: PendingEvent) -> None:
+@pytest.mark.parametrize("third", [classification(("apple", 0.5), ("ripe banana", 0.25)), classification(), WARM])
+def test_label_is_a_routing_key_only_if_every_item_has_it(third: Result) -> None:
     bananas = BANANA, BANANA._replace(sequence=8)
+    other = event(9, result=third, transport=BANANA.transport)
     assert message_of(*bananas).properties["label"] == "ripe%20banana"
-    assert "label" not in message_of(*bananas, third).properties
-    assert "label" not in message_of(third, *bananas).properties
+    assert "label" not in message_of(*bananas, other).properties
+    assert "label" not in message_of(other, *bananas).properties
 
 
 def test_device_is_a_routing_key_only_if_all_items_agree_however_they_alternate() -> None:
