@@ -171,7 +171,8 @@ class HubSession:
             self._is_lost = True
             self._outlet.put(Lost(session=self._order.session, reason=reason, detail=detail))
 
-    def _pass_on(self, message: Message) -> None:
+    async def _pass_on(self, message: Message) -> None:
+        # A coroutine: those the SDK runs in a loop, one after the other; functions in four threads, in any order.
         properties = {str(name): str(value) for name, value in message.custom_properties.items()}
         system = {
             "correlation_id": message.correlation_id,

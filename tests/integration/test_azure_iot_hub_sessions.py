@@ -171,6 +171,20 @@ async def test_a_bug_while_keeping_a_command_ends_the_session_and_comes_up(tmp_p
             pass
 
 
+async def test_cloud_to_device_messages_that_come_at_once_keep_their_order(tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+
+    async def keep(command: Command) -> None:
+        bodies.append(command.body)
+
+    sent = [b"%d" % number for number in range(50)]  # what IoT Hub keeps for a device
+    async with running_hub(tmp_path) as hub, link_to(hub, on_command=keep) as link, link.session():
+        for body in sent:
+            hub.send_to_device("gw1", body)
+        await eventually(lambda: len(bodies) == len(sent))
+    assert bodies == sent
+
+
 async def test_a_command_without_an_id_gets_the_same_id_when_it_comes_again(tmp_path: Path) -> None:
     ids: list[str] = []
 
