@@ -17,6 +17,8 @@ from gateway.settings.section import Network
 
 # Two records of TLS (RFC 8446 section 5.1): measured, a connection then costs 45 KiB instead of 272.
 TLS_READ_BYTES = 32 * 1024
+# Until the handshake is finished: a ClientHello has some 500 bytes, a certificate 1 to 2 KiB, and more comes in pieces.
+HANDSHAKE_READ_BYTES = 2 * 1024
 
 # RFC 8446 section 5.1: the type of the record that begins every connection.
 TLS_HANDSHAKE = 0x16
@@ -117,7 +119,7 @@ class _Doorstep(asyncio.Protocol):
 
 class _DeviceTls(sslproto.SSLProtocol):
     # Read by SSLProtocol; tests/integration/test_mqtt_listener_tls.py notices when it is not any more.
-    max_size = TLS_READ_BYTES
+    max_size = HANDSHAKE_READ_BYTES
 
     def __init__(self, door: TlsDoor, link: Link, peer: str) -> None:
         super().__init__(
@@ -175,6 +177,7 @@ class _DeviceTls(sslproto.SSLProtocol):
         begun_before = self._link.is_begun
         super().buffer_updated(nbytes)
         if self._link.is_begun and not begun_before:
+            self.max_size = TLS_READ_BYTES  # type: ignore[misc]  # declared for the class, and read from the instance
             self._door.handshakes.discard(self._peer, self)
 
     def _step_aside(self, plain: asyncio.Transport, data: bytes) -> None:

@@ -12,8 +12,9 @@ from tests.integration.test_mqtt_listener_tls import connect
 
 # Beyond what both listeners take by default.
 CROWD = 1200
-# 576 handshakes at each, below 90 KiB (gateway/memory_shares.py).
-GROWTH_MIB_MAX = 2 * 576 * 90 / 1024
+# 576 handshakes over MQTT and 320 over HTTP, 80 KiB each there and 94 here (gateway/memory_shares.py), and what else
+# grows when a gateway first serves. Measured: 72.
+GROWTH_MIB_MAX = (576 * 80 + 320 * 94) / 1024 + 25
 
 
 def post(url: str, ca_file: Path, body: bytes) -> int:
