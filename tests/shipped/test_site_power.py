@@ -49,7 +49,7 @@ def test_gateway_starts_with_the_machine_and_serves_within_its_rules(site: Boote
     print(f"served {time.monotonic() - began:.0f} s after the first answer")
     assert site.run(f"{CLIENT} picture").stdout.strip() == "ripe"
     assert site.run(f"{CLIENT} publish one").stdout.split() == ["one"]
-    log = site.run("journalctl -u gateway --no-pager -o cat").stdout
+    log = site.run("journalctl --boot -u gateway --no-pager -o cat").stdout
     assert "clock_state_unknown" not in log
     assert len(site.run("ip -o link").stdout.splitlines()) == 1
 
@@ -59,7 +59,7 @@ def test_bluez_answers_a_service_under_the_units_rules(site: BootedDebian) -> No
     site.run("modprobe bluetooth; systemctl start bluetooth; systemctl is-active bluetooth")
     site.run(probe_unit("ask-bluez", "ask_bluez.py"))
     site.run("systemctl start ask-bluez")
-    said = json.loads(site.run("journalctl -u ask-bluez -o cat --no-pager _COMM=python").stdout)
+    said = json.loads(site.run("journalctl --boot -u ask-bluez -o cat --no-pager _COMM=python").stdout)
     assert "org.bluez.AgentManager1" in said
 
 
