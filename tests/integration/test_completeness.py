@@ -1,6 +1,6 @@
 """Everything that a gateway accepted can be accounted for from what the hub received alone, by a consumer's own script.
 
-The script (examples/completeness.py) imports nothing of ours. It reads what the stand-in wrote down.
+The script (consumer/completeness.py) imports nothing of ours. It reads what the stand-in wrote down.
 """
 
 import json
@@ -18,7 +18,7 @@ from gateway.outbox.inspection import read_policy_counts, read_state
 from tests.fakes.gateway_process import ROOT, GatewayProcess
 from tests.fakes.hub import hub_in_thread
 
-SCRIPT = ROOT / "examples" / "completeness.py"
+SCRIPT = ROOT / "consumer" / "completeness.py"
 RULES: list[Mapping[str, Any]] = [
     {"device": "room", "on_change": True, "on_change_min": 0.5},
     {"device": "meter", "summary": "instead", "summary_window_s": 1},

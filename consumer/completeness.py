@@ -1,7 +1,7 @@
 """What a consumer in the cloud can tell from the messages alone: whether everything that a gateway accepted is there.
 
-    gateway simulate hub --record received.jsonl       then: python examples/completeness.py received.jsonl
-    gateway outbox verify-bundle FILE --print          or: ... | python examples/completeness.py -
+    gateway simulate hub --record received.jsonl       then: python consumer/completeness.py received.jsonl
+    gateway outbox verify-bundle FILE --print          or: ... | python consumer/completeness.py -
 
 Reads JSON lines, each an envelope (docs/envelope.schema.json) or an object with one under "body". Knows nothing of the
 gateway but the three rules of docs/PROTOCOLS.md: the first item of a key counts, a tombstone accounts for what will not
