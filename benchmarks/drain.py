@@ -48,7 +48,7 @@ class Load:
     results: int
 
 
-LOADS = (Load("4 KB a message", 4096, 6_000), Load("24 KB a message", 24 * 1024, 36_000))
+LOADS = (Load("4 KB a message", 4096, 6_000), Load("24 KB a message", 24 * 1024, 60_000))
 
 
 def measure() -> Iterator[Figure]:
