@@ -203,11 +203,14 @@ class Site:
         # What a device was not told, and is in the file all the same, is on its way too.
         with contextlib.suppress(Broken):
             self._wait(lambda: self.arrived(frozenset(stored(self.data_dir)[0])), PATIENCE_S, "")
-        # Word of what will not come may travel last.
-        self.wait_until(lambda: self._read_cloud().unaccounted() == 0, PATIENCE_S)
+        # Word of what will not come may travel last, and behind the watermark: until it is there, all else is no loss.
+        self.wait_until(lambda: self._judged(due).clean, PATIENCE_S)
+        return replace(self._judged(due), acknowledged=len(due))
+
+    def _judged(self, due: frozenset[str]) -> Verdict:
+        self._read_cloud()
         excused = self._told_to_the_cloud() | self.excused
-        found = judge(due - excused, self.cloud, excused=self.excused, receipts=self.ledger.receipts)
-        return replace(found, acknowledged=len(due))
+        return judge(due - excused, self.cloud, excused=self.excused, receipts=self.ledger.receipts)
 
     def _read_cloud(self) -> CloudConsumer:
         self.cloud.read(self.hub.messages)
