@@ -32,6 +32,7 @@ class Standing:
     interface: str
     is_loopback: bool
     plain_networks: Sequence[str]  # that may do without TLS where it is on
+    addresses: Sequence[str]  # that devices can be given, where it listens at every one
 
 
 LAN_WARNING = (
@@ -76,6 +77,10 @@ def _face(name: str, where: str, standing: Standing | None) -> Iterator[tuple[st
         yield name, where
         return
     yield name, f"{where}  ({_ACCESS[standing.access]})"
+    if standing.addresses:
+        scheme, _, rest = where.partition("://")
+        port = rest.rpartition(":")[2]
+        yield "", f"devices call {', '.join(f'{scheme}://{address}:{port}' for address in standing.addresses)}"
     if standing.tls:
         yield "", f"certificate: {standing.tls}"
         if standing.plain_networks:

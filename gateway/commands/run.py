@@ -18,6 +18,7 @@ from gateway.commands.options import ConfigOption, SetOption, load
 from gateway.respawn import LAST_EXIT_VARIABLE
 from gateway.service_manager import READY, STOPPING, ServiceManager
 from gateway.settings import HttpSettings, MqttSettings, Network, Settings, parse_listen
+from gateway.tls.host_names import addresses_for_devices
 
 if TYPE_CHECKING:
     from gateway.app import App
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EXAMPLE = Path("examples/banana-ripe.jpg")
 LABELS_SHOWN = 6
+# Left there by Docker and by Podman; systemd-nspawn and Podman also set the variable "container".
+CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 LAN_LISTEN_HOST = "0.0.0.0"  # noqa: S104  asked for by --lan, limited to private networks
 
 
@@ -167,19 +170,28 @@ def _standing(app: "App") -> dict[str, Standing]:
     def standing(
         section: HttpSettings | MqttSettings, tls: "ServerTls | None", interface: str, plain: Sequence[Network]
     ) -> Standing:
+        listens = parse_listen(section.listen) if section.listen else None
         return Standing(
             access=section.effective_access,
             tls="" if tls is None else tls.describe(),
             networks=tuple(str(network) for network in section.allowed_networks),
             interface=interface,
             plain_networks=tuple(str(network) for network in plain),
-            is_loopback=bool(section.listen) and parse_listen(section.listen).is_loopback,
+            is_loopback=listens is not None and listens.is_loopback,
+            addresses=_addresses(interface) if listens is not None and listens.is_every_interface else (),
         )
 
     return {
         "http": standing(http, app.tls.http, http.interface, http.plain_networks),
         "mqtt_listener": standing(mqtt, app.tls.mqtt, mqtt.listen_interface, mqtt.listen_plain_networks),
     }
+
+
+def _addresses(interface: str) -> Sequence[str]:
+    """Return where devices reach this machine; nothing in a container, whose addresses only its host knows."""
+    if "container" in os.environ or any(path.exists() for path in CONTAINER_MARKS):
+        return ()
+    return addresses_for_devices(interface)
 
 
 def _curl_options(app: "App") -> str:

@@ -25,9 +25,15 @@ def host_names(wanted: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, *sorted(addresses)]))
 
 
-def _addresses_4() -> Iterator[str]:
+def addresses_for_devices(interface: str = "") -> tuple[str, ...]:
+    """Return the IPv4 addresses that a device on a network can be given: of ``interface``, or of every one."""
+    found = _addresses_4(only=interface)
+    return tuple(address for address in found if not ipaddress.ip_address(address).is_loopback)
+
+
+def _addresses_4(only: str = "") -> Iterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-        for _, interface in socket.if_nameindex():
+        for interface in [only] if only else [name for _, name in socket.if_nameindex()]:
             with contextlib.suppress(OSError):  # an interface without an IPv4 address
                 answer = fcntl.ioctl(plug.fileno(), _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
                 yield socket.inet_ntoa(answer[20:24])

@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import AdapterUnavailable
 from gateway.tls.authority import LocalAuthority
 from gateway.tls.certificates import LocalCertificate, fingerprint
-from gateway.tls.host_names import addresses_of, host_names
+from gateway.tls.host_names import addresses_for_devices, addresses_of, host_names
 from gateway.tls.identity import device_of_certificate
 
 
@@ -46,6 +46,12 @@ def test_host_has_the_address_that_it_sends_from() -> None:
             pytest.skip("this machine has no route")
         address = plug.getsockname()[0]
     assert address in host_names()
+    assert address in addresses_for_devices()
+
+
+def test_no_device_is_given_an_address_that_only_this_machine_reaches() -> None:
+    assert addresses_for_devices("lo") == ()
+    assert "127.0.0.1" not in addresses_for_devices()
 
 
 def test_temporary_and_link_local_addresses_are_left_out() -> None:
