@@ -184,7 +184,9 @@ class Site:
             self.cloud.read(self.hub.messages)
             gone = self.told()
             acknowledged -= self.cloud.payloads().keys() | gone.values()
-            sequences = sorted({*sequences, *gone, *(sequence for _, _, sequence in self.cloud.items)})
+            # What came in since the file was read is no gap in it.
+            known = {*gone, *(sequence for _, _, sequence in self.cloud.items)}
+            sequences = sorted({*sequences, *(one for one in known if one <= max(sequences, default=0))})
         if problem := disk_problem(acknowledged, payloads, sequences):
             raise Broken(problem)
 
