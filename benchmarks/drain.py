@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -20,6 +21,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import requests
 
 from benchmarks.figure import Figure, cpu_seconds
 from benchmarks.run import median, run_json
@@ -37,6 +40,7 @@ PATIENCE_S = 180.0
 LABELS = ("apple", "banana", "cucumber", "orange", "pear", "tomato")
 MODEL = ModelIdentity(name="fruit-6", model_sha256="3f" * 32, labels_sha256="a1" * 32, runtime="tflite-runtime 2.14.0")
 AIM = ">= 0.9 on a line"
+CHECKED = re.compile(r'gateway_outbox_checks_total\{outcome="sound"\} [1-9]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def _ours(data_dir: Path, hub: RunningHub, load: Load) -> tuple[float, float, fl
     }
     hub.set_faults(reject_connect=3)
     with GatewayProcess(data_dir, environment=environment) as gateway:
-        time.sleep(2)  # the outage: the gateway is up and its SDK process has been refused
+        _wait_until_checked(gateway)  # the outage: the gateway has been up for long and is refused by the hub
         _, *pids = gateway.processes()  # their parent only waits
         before_s = [cpu_seconds(pid) for pid in pids]
         hub.set_faults()
@@ -127,6 +131,15 @@ def _ours(data_dir: Path, hub: RunningHub, load: Load) -> tuple[float, float, fl
     assert arrived == load.results, f"{arrived} results of {load.results} arrived"
     sent_at = hub.messages[0].received_at - timedelta(seconds=hub.hub.proxy.one_way_delay_s)
     return (drained_at - sent_at).total_seconds(), gateway_cpu_s, sdk_cpu_s
+
+
+def _wait_until_checked(gateway: GatewayProcess) -> None:
+    """Wait for the check of the whole file after a start, which reads on for minutes: outages find it done."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not CHECKED.search(requests.get(f"{gateway.admin}/metrics", timeout=10).text):
+        assert time.monotonic() < deadline, f"not checked within {PATIENCE_S} s"
+        time.sleep(0.5)
+    time.sleep(2)
 
 
 def _wait_until_drained(path: Path) -> None:
