@@ -5,23 +5,22 @@ read from the file (``select_oldest_by_priority``) by the caller.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from gateway.messages import EventState, OutboxState
+from gateway.outbox.epochs import EpochBook
 from gateway.outbox.ledger import Ledger
-from gateway.outbox.rows import Row, received_from_row
+from gateway.outbox.rows import Row
 from gateway.outbox.store import Store
 from gateway.ports import Meter
 from gateway.settings import OutboxSettings
 
 
-def outbox_state(store: Store, firsts: Sequence[Row]) -> OutboxState:
-    """Return the figures of this moment. ``firsts``: the oldest pending event of each priority that has any."""
-    ledger = store.ledger
-    epoch = store.epochs.current
-    oldest = min(firsts, key=lambda row: int(row[1]), default=None)
+def outbox_state(ledger: Ledger, epochs: EpochBook, oldest_pending_received_at: datetime | None) -> OutboxState:
+    """Return the figures of this moment."""
     return OutboxState(
-        epoch=epoch,
-        sequence_high=ledger.sequence_high - epoch.base,
+        epoch=epochs.current,
+        sequence_high=ledger.sequence_high - epochs.current.base,
         pending=ledger.pending,
         delivered=ledger.delivered,
         dead=ledger.dead,
@@ -35,8 +34,8 @@ def outbox_state(store: Store, firsts: Sequence[Row]) -> OutboxState:
         filtered_total=ledger.filtered_total,
         summarised_total=ledger.summarised_total,
         taken_over=ledger.taken_over,
-        oldest_pending_received_at=None if oldest is None else received_from_row(oldest[3], oldest[4:], store.book).at,
-        former=store.epochs.former,
+        oldest_pending_received_at=oldest_pending_received_at,
+        former=epochs.former,
     )
 
 

@@ -31,6 +31,7 @@ from gateway.outbox.boot_rows import load_boots
 from gateway.outbox.connection import DatabaseError, check_header, open_for_reading, unusable
 from gateway.outbox.epochs import EpochBook
 from gateway.outbox.event_text import event_writer
+from gateway.outbox.figures import outbox_state
 from gateway.outbox.files import DATABASE_NAME, DirectoryLock
 from gateway.outbox.ledger import load_epochs, load_ledger
 from gateway.outbox.opening import open_store
@@ -66,25 +67,8 @@ def read_state(data_dir: Path) -> OutboxState:
         connection = database.conn
         ledger, epochs = load_ledger(connection, queries), load_epochs(connection, queries)
         oldest = connection.execute(queries.select_oldest_pending).fetchone()
-        return OutboxState(
-            epoch=epochs.current,
-            sequence_high=ledger.sequence_high - epochs.current.base,
-            pending=ledger.pending,
-            delivered=ledger.delivered,
-            dead=ledger.dead,
-            refusals=ledger.refusals,
-            tombstones_pending=ledger.tombstones_pending,
-            bytes_used=ledger.bytes_used,
-            held_back=ledger.held_back,
-            delivered_total=ledger.delivered_total,
-            evicted_total=ledger.evicted_total,
-            expired_total=ledger.expired_total,
-            filtered_total=ledger.filtered_total,
-            summarised_total=ledger.summarised_total,
-            taken_over=ledger.taken_over,
-            oldest_pending_received_at=received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None,
-            former=epochs.former,
-        )
+        received_at = received_from_row(oldest[0], oldest[1:], _book(database)).at if oldest else None
+        return outbox_state(ledger, epochs, received_at)
 
 
 def read_policy_counts(data_dir: Path) -> Mapping[str, int]:

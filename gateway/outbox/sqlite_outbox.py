@@ -58,6 +58,7 @@ from gateway.outbox.rows import (
     event_from_row,
     pending_from_row,
     receipt_from_rows,
+    received_from_row,
     rows_with_payload,
     spans_from_rows,
     tombstone_from_row,
@@ -300,7 +301,9 @@ class SqliteOutbox:
         """Return the figures, from memory but for the oldest pending event; the gauges get them too."""
         firsts = await self._reader.rows(self._queries.select_oldest_by_priority, (), lambda rows: rows)
         self._gauges.show(firsts, age_s=self.age.age_s())
-        return outbox_state(self._store, firsts)
+        oldest = min(firsts, key=lambda row: int(row[1]), default=None)
+        received_at = None if oldest is None else received_from_row(oldest[3], oldest[4:], self._store.book).at
+        return outbox_state(self._store.ledger, self._store.epochs, received_at)
 
     # --- CommitSignal, EventReader, CommandStore ------------------------------------------------------
 
